@@ -1,5 +1,5 @@
 # Layer: pins. Which board this is: one word in /board.txt (no file: the ESP32 DevKit).
-# Every board module holds TAG and BARRIER, role name -> GPIO number (or UART number for *_uart), nothing else.
+# Every board module holds TAG and BARRIER, role name -> GPIO number (or UART number for *_uart), no more.
 # What a level means is the same on every board:
 #   button_*        contact to ground, pull-up: 0 = pressed
 #   limit_*         contact to ground, pull-up: 0 = the boom stands at this limit; a broken wire = "not reached"

@@ -1,5 +1,6 @@
 # ESP32-S3-DevKitC-1 (WROOM-1, quad or octal PSRAM).
-# Left alone: 0 3 45 46 (strapping), 19 20 (USB), 26-37 (flash, octal PSRAM), 43 44 (UART0: REPL), 38 48 (RGB LED).
+# Left alone: 0 3 45 46 (strapping), 19 20 (USB), 26-37 (flash, octal PSRAM), 43 44 (UART0: REPL),
+# 38 48 (RGB LED).
 
 TAG = {
     "uplink_uart": 1,
