@@ -1,0 +1,1 @@
+"""What people run: set up, provision, simulate, look, and the office server."""
