@@ -1,0 +1,1 @@
+"""Setting a clone up and checking it."""
