@@ -1,4 +1,4 @@
-"""Part `codec`: time to encode and encrypt, and to decrypt and decode, per event on CPython and on MicroPython."""
+"""Part `codec`: time to encode + encrypt and to decrypt + decode an event, on CPython and on MicroPython."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 
 from gatelink import cose, framing, messages
 from hw_tests.virtual_board import micropython
-
 from tools.bench import frames, sample
 from tools.bench.rows import Row
 
 BATCH = 20
 ROUNDS = 400
-_HERE = Path(__file__).parent
-_PROTOCOL = _HERE.parents[1] / "protocol"
+_TOP = Path(__file__).parents[2]
 
 
 def best_us(work: list[float], events: int) -> float:
@@ -48,7 +46,9 @@ def run() -> list[Row]:
         sealing, opening = _measure(size)
         rows.append(Row("codec", f"CPython, MAC + encode + encrypt, {size} a frame", sealing, "µs/event"))
         rows.append(Row("codec", f"CPython, decrypt + decode, {size} a frame", opening, "µs/event"))
-    code, output = micropython.run(_HERE / "on_device.py", sys_path=[_PROTOCOL], timeout_s=300)
+    code, output = micropython.run(
+        _TOP / "firmware/tests/bench_codec.py", sys_path=[_TOP / "protocol"], timeout_s=300
+    )
     if code:
         raise RuntimeError(f"the MicroPython part of the bench failed:\n{output}")
     for name, value, unit in json.loads(output.strip().splitlines()[-1]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gatelink import cose, events, framing, kdf, messages
-
 from tools.bench.sample import Sample
 
 LINK_KEY = bytes(range(32))
@@ -11,7 +10,7 @@ EVENT_KEY = bytes(range(32, 64))
 
 
 def plaintext(batch: list[Sample]) -> bytes:
-    """One EVENTS message; a batch of two or more carries the chain's MAC of its last event, as on a device."""
+    """One EVENTS message; two or more carry the chain's MAC of the last event, as on a device."""
     first = batch[0]
     mac8 = None
     if len(batch) > 1:

@@ -1,4 +1,4 @@
-"""The same events in the formats that a user might pick instead: no encryption, no authentication, no framing."""
+"""The same events in formats that a user might pick instead: not encrypted, authenticated or framed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 import cbor2
-from gatelink import events
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import (  # type: ignore[import-untyped]  # no stubs in the locked set
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+)
 
+from gatelink import events
 from tools.bench.sample import Sample
 
 _NAMES: dict[int, tuple[str, tuple[str, ...]]] = {

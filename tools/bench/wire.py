@@ -1,11 +1,10 @@
-"""Part `wire`: bytes per event on the serial line, beside plain formats that neither encrypt nor authenticate."""
+"""Part `wire`: bytes per event on the serial line, beside plain formats without encryption or MACs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from gatelink import cose
-
 from tools.bench import frames, sample
 from tools.bench.rivals import FORMATS
 from tools.bench.rows import Row, at_most
@@ -31,7 +30,7 @@ def run() -> list[Row]:
         keys = cose.derive(frames.LINK_KEY, samples[0].device, 0)
         single = max(len(frames.on_serial([s], keys, i)) for i, s in enumerate(samples))
         rows.append(at_most("wire", f"{name}, largest single serial frame", single, "bytes", 60))
-        packed = _per_event(samples, BATCH, lambda batch, keys=keys: frames.on_serial(batch, keys, 1))
+        packed = sum(len(frames.on_serial(b, keys, 1)) for b in _batches(samples, BATCH)) / len(samples)
         rows.append(at_most("wire", f"{name}, in a batch of {BATCH}", packed, "bytes/event", 16))
         for rival, encode in FORMATS.items():
             rows.append(Row("wire", f"{name}, {rival}, alone", _per_event(samples, 1, encode), "bytes"))

@@ -1,4 +1,4 @@
-# Runs on MicroPython: time per event of the device's side of the codec, and the heap that it takes. Prints JSON.
+# Runs on MicroPython: time per event of the device's side of the codec, and the heap it takes. Prints JSON.
 import gc
 import json
 import time
