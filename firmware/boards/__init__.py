@@ -2,7 +2,8 @@
 # Every board module holds TAG and BARRIER, role name -> GPIO number (or UART number for *_uart), no more.
 # What a level means is the same on every board:
 #   button_*        contact to ground, pull-up: 0 = pressed
-#   limit_*         contact to ground, pull-up: 0 = the boom stands at this limit; a broken wire = "not reached"
+#   limit_*         contact to ground, pull-up: 0 = the boom stands at this limit; a broken wire = "not
+#   reached"
 #   loop_*          detector's fail-safe contact to ground: 0 = free, 1 = occupied; a broken wire = occupied
 #   wiegand_*_d0/d1 idle 1, a bit is a low pulse
 #   everything else is an output: 1 = on; relay drivers need a pull-down, the pins float during reset
@@ -11,7 +12,8 @@ BOARD_FILE = "/board.txt"
 DEFAULT = "esp32_devkit"
 
 
-# role: "TAG" | "BARRIER" -> dict of role name -> number. ImportError: /board.txt names a board that is not there.
+# role: "TAG" | "BARRIER" -> dict of role name -> number. ImportError: /board.txt names a board that is not
+# there.
 def load(role: str, board_file: str = BOARD_FILE) -> dict[str, int]:
     try:
         with open(board_file) as source:

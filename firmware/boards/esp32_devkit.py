@@ -1,6 +1,6 @@
 # ESP32 DevKitC (ESP32-WROOM-32, 38 pins). Not for WROVER modules: they use 16 and 17 for PSRAM.
-# Left alone: 0 5 12 15 (strapping), 1 3 (UART0: REPL), 6-11 (flash). 2 is a strapping pin with a pull-down: as an
-# output it stays low through reset. 34-39 are inputs without pull resistors: the circuit brings them.
+# Left alone: 0 5 12 15 (strapping), 1 3 (UART0: REPL), 6-11 (flash). 2 is a strapping pin with a pull-down:
+# as an output it stays low through reset. 34-39 are inputs without pull resistors: the circuit brings them.
 # 36 and 39 can glitch for 80 ns (ESP32 errata 3.11): debounced inputs only.
 
 TAG = {

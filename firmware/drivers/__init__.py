@@ -1,0 +1,1 @@
+# Chips and contacts: bytes and levels in, values out. No pins here, no events, no judgement.
