@@ -1,6 +1,7 @@
 # Layer: values <-> deterministic CBOR (RFC 8949 section 4.2.1), in plain Python for both interpreters.
 # Values: None, bool, int (-2^64 .. 2^64-1), bytes, str, list (tuple), dict with int and str keys.
-# Refused by reason: floats, tags, other simple values, indefinite lengths, unsorted or repeated keys, long forms.
+# Refused by reason: floats, tags, other simple values, indefinite lengths, unsorted or repeated keys, longer
+# forms than needed.
 import sys
 
 from gatelink import reasons
@@ -56,7 +57,7 @@ def _put(out: bytearray, value: "Any", room: int) -> None:
         try:
             text = value.encode()
         except UnicodeError:
-            raise CborError(reasons.BAD_TEXT, "not encodable as UTF-8")
+            raise CborError(reasons.BAD_TEXT, "not encodable as UTF-8") from None
         _put_head(out, 0x60, len(text))
         out.extend(text)
     elif isinstance(value, (list, tuple)):
@@ -98,7 +99,8 @@ class Reader:
         self.pos = pos
         self.end = len(buffer)
 
-    # Reads one initial byte and its argument; what announces more than is left is refused here, before any allocation.
+    # Reads one initial byte and its argument; what announces more than is left is refused before any
+    # allocation.
     def head(self) -> "tuple[int, int]":
         pos = self.pos
         if pos >= self.end:
@@ -183,7 +185,7 @@ def text(raw: bytes) -> str:
     try:
         found = str(raw, "utf-8")
     except UnicodeError:
-        raise CborError(reasons.BAD_TEXT)
+        raise CborError(reasons.BAD_TEXT) from None
     if _LOOSE_TEXT:
         at = 0
         for first in raw:
@@ -210,8 +212,8 @@ def capped(buffer: "bytes | bytearray | memoryview", max_input: int) -> bytes:
     return buffer if isinstance(buffer, bytes) else bytes(buffer)
 
 
-# buffer: exactly one item; max_input in bytes. Raises CborError: TOO_LONG, TRUNCATED, TRAILING, TOO_DEEP, NOT_CANONICAL,
-# UNSUPPORTED, BAD_TEXT; of several faults the first in the bytes is named.
+# buffer: exactly one item; max_input in bytes. Raises CborError: TOO_LONG, TRUNCATED, TRAILING, TOO_DEEP,
+# NOT_CANONICAL, UNSUPPORTED, BAD_TEXT; of several faults the first in the bytes is named.
 def loads(buffer: "bytes | bytearray | memoryview", max_input: int = MAX_INPUT) -> "Any":
     reader = Reader(capped(buffer, max_input))
     value = reader.value(MAX_DEPTH)

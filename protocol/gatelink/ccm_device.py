@@ -1,5 +1,6 @@
-# Layer: AES-CCM-16-64-128, HMAC and comparison on a stock MicroPython image: cryptolib knows only AES in ECB and CBC mode,
-# so the counter blocks go through one ECB call and the MAC through one CBC call (RFC 3610, L = 2, M = 8).
+# Layer: AES-CCM-16-64-128, HMAC and comparison on a stock MicroPython image. Its cryptolib knows only AES in
+# ECB and CBC mode: the counter blocks go through one ECB call, the MAC through one CBC call (RFC 3610, L = 2,
+# M = 8).
 from hashlib import sha256
 
 from cryptolib import aes

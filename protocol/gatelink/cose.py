@@ -8,7 +8,7 @@ from gatelink.kdf import fingerprint, hkdf_sha256, hmac_sha256, kdf_info, mac8, 
 try:
     from gatelink.ccm_host import Ccm
 except ImportError:  # no `cryptography`: a device
-    from gatelink.ccm_device import Ccm
+    from gatelink.ccm_device import Ccm  # type: ignore[assignment]  # two classes of one shape
 
 try:
     from typing import Any
@@ -16,8 +16,8 @@ except ImportError:
     pass
 
 __all__ = (
-    "DOWN", "UP", "Keys", "ReplayWindow", "derive", "fingerprint", "hkdf_sha256", "hmac_sha256", "kdf_info", "mac8",
-    "open_", "peek", "same", "seal",
+    "DOWN", "UP", "Keys", "ReplayWindow", "derive", "fingerprint", "hkdf_sha256", "hmac_sha256", "kdf_info",
+    "mac8", "open_", "peek", "same", "seal",
 )  # fmt: skip
 
 UP = 0  # device to edge
@@ -64,7 +64,8 @@ class Keys:
     def nonce(self, direction: int, piv: int) -> bytes:
         return (self._nonces[direction] ^ piv).to_bytes(13, "big")
 
-    # -> Enc_structure of RFC 9052 section 5.3. Raises AuthError(NO_SESSION) for DOWN without an 8-byte boot nonce.
+    # -> Enc_structure of RFC 9052 section 5.3. Raises AuthError(NO_SESSION): DOWN without an 8-byte boot
+    # nonce.
     def aad(self, direction: int, boot_nonce: bytes) -> bytes:
         if direction == UP:
             return self._up_aad
@@ -99,8 +100,8 @@ def derive(link_key: bytes, device: int, epoch: int) -> Keys:
     return Keys(device, epoch, secrets[0], secrets[1], secrets[2], secrets[3])
 
 
-# piv: u40, never twice in one direction of one epoch; boot_nonce: the 8 bytes of the device's hello, only for DOWN.
-# Raises MessageError(BAD_FIELD), AuthError(NO_SESSION), FrameError(TOO_LONG).
+# piv: u40, never twice in one direction of one epoch; boot_nonce: 8 bytes from the device's hello, only for
+# DOWN. Raises MessageError(BAD_FIELD), AuthError(NO_SESSION), FrameError(TOO_LONG).
 def seal(keys: Keys, direction: int, piv: int, plaintext: bytes, boot_nonce: bytes = b"") -> bytes:
     if not 0 <= piv <= _PIV_TOP:
         raise MessageError(reasons.BAD_FIELD, "partial IV")
@@ -152,8 +153,8 @@ def peek(frame: bytes) -> "tuple[int, int]":
     return device, piv
 
 
-# -> (piv, plaintext). Raises FrameError as peek, AuthError: UNKNOWN_DEVICE (not the device of these keys), NO_SESSION,
-# NOT_AUTHENTIC (wrong key, direction, boot nonce or any bit).
+# -> (piv, plaintext). Raises FrameError as peek, AuthError: UNKNOWN_DEVICE (not the device of these keys),
+# NO_SESSION, NOT_AUTHENTIC (wrong key, direction, boot nonce or any bit).
 def open_(keys: Keys, direction: int, frame: bytes, boot_nonce: bytes = b"") -> "tuple[int, bytes]":
     device, piv, start = _parse(frame)
     if device != keys.device:

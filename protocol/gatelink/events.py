@@ -1,6 +1,6 @@
 # Layer: what happened <-> the payload that is journalled, MACed and stored as it was minted.
-# payload = deterministic CBOR array [kind, fields...], at most MAX_PAYLOAD bytes. Numbers of kinds are never reused;
-# a later version may append fields to a kind, a reader ignores those that it does not know.
+# payload = deterministic CBOR array [kind, fields...], at most MAX_PAYLOAD bytes. Numbers of kinds are never
+# used again; a later version may append fields to a kind, a reader ignores those that it does not know.
 from gatelink import cbor, reasons
 from gatelink.errors import MessageError
 from gatelink.fields import between, fits, maybe, octets_upto, text, u8, u16, u32, uid, uint
@@ -22,13 +22,13 @@ VISIT, SHIFT_START, SHIFT_END, INCIDENT, SOS, UNKNOWN_CARD = 16, 17, 18, 19, 20,
 # barrier
 BARRIER, ACCESS, FORCED, OBSTRUCTED, LOOP_FAULT = 32, 33, 34, 35, 36
 
-# BARRIER: states and causes
+# states and causes of BARRIER
 CLOSED, OPENING, OPEN, CLOSING, STOPPED, BROKEN = 0, 1, 2, 3, 4, 5
 POWER_ON, CREDENTIAL, COMMAND, AUTO_CLOSE, LOOP, BUTTON, LIMIT, TIMEOUT, FORCE = 0, 1, 2, 3, 4, 5, 6, 7, 8
-# ACCESS: decision, lane direction
+# decisions and lane directions of ACCESS
 DENIED, GRANTED = 0, 1
 IN, OUT = 0, 1
-# BATTERY: level
+# levels of BATTERY
 OK, LOW, CRITICAL = 0, 1, 2
 
 _percent = uint(100)
@@ -57,11 +57,11 @@ _KINDS = {
 _ALARMS = (FAULT, SOS, FORCED, OBSTRUCTED)
 
 
-# kind: 0..255 -> ROUTINE, NORMAL or ALARM. From kind 64 on the class is in the number (kind & 3), so that a reader
-# knows it of kinds that are younger than itself.
+# kind: 0..255 -> ROUTINE, NORMAL or ALARM. From 64 on the class is in the number (kind & 3), so that a reader
+# knows the class of kinds that are younger than itself.
 def class_of(kind: int) -> int:
     if kind >= 64:
-        return (NORMAL, ALARM, ROUTINE, NORMAL)[kind & 3]
+        return (ROUTINE, NORMAL, ALARM, NORMAL)[kind & 3]
     return ALARM if kind in _ALARMS else ROUTINE if kind == HEARTBEAT else NORMAL
 
 
@@ -101,7 +101,8 @@ def check(value: "Any") -> "list[Any]":
     return value[: 1 + len(checks)]
 
 
-# payload -> its kind, without reading further: what the class and the MAC need. Raises MessageError(BAD_FIELD).
+# payload -> its kind without reading further: what the class and the MAC need. Raises
+# MessageError(BAD_FIELD).
 def kind_of(payload: "bytes | bytearray | memoryview") -> int:
     if len(payload) > 1 and 0x81 <= payload[0] <= 0x97:
         kind = payload[1]
@@ -112,7 +113,8 @@ def kind_of(payload: "bytes | bytearray | memoryview") -> int:
     raise MessageError(reasons.BAD_FIELD, "event kind")
 
 
-# The bytes under the event chain's MAC: seq u32, boot u24, uptime_cs u40 (10 ms since boot), class u8, length u8, payload.
+# The bytes under the MAC of the event chain: seq u32, boot u24, uptime_cs u40 (10 ms since boot), class u8,
+# length u8, payload.
 def record(seq: int, boot: int, uptime_cs: int, payload: bytes) -> bytes:
     return (
         seq.to_bytes(4, "big")
@@ -139,8 +141,8 @@ def join(uptimes_cs: "list[int]", payloads: "list[bytes]") -> bytes:
     return bytes(out)
 
 
-# items -> [(cs since the batch's first event, payload), ...]; checks the form, not the fields: an event of a younger
-# kind passes. Raises CborError, MessageError: BAD_FIELD, TOO_LONG.
+# items -> [(cs since the batch's first event, payload), ...]; checks the form, not the fields: an event of a
+# younger kind passes. Raises CborError, MessageError: BAD_FIELD, TOO_LONG.
 def split(items: bytes) -> "list[tuple[int, bytes]]":
     reader = cbor.Reader(items)
     found = []

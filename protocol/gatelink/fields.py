@@ -38,9 +38,10 @@ def array(*checks: "Callable[[Any], bool]") -> "Callable[[Any], bool]":
     return lambda value: type(value) in (list, tuple) and len(value) == len(checks) and fits(value, checks)
 
 
+# Checks as many values as there are, or as there are checks for.
 def fits(values: "Any", checks: "Any") -> bool:
-    for value, check in zip(values, checks):
-        if not check(value):
+    for index in range(min(len(values), len(checks))):  # noqa: SIM110  # a loop allocates no generator
+        if not checks[index](values[index]):
             return False
     return True
 

@@ -5,8 +5,8 @@ from gatelink.errors import FrameError
 MAX_FRAME = 1024
 
 try:
-    from binascii import crc_hqx
-except ImportError:
+    from binascii import crc_hqx as _crc
+except ImportError:  # MicroPython
     from array import array
 
     def _table() -> "array[int]":
@@ -20,7 +20,7 @@ except ImportError:
 
     _TABLE = _table()
 
-    def crc_hqx(data: bytes, crc: int) -> int:
+    def _crc(data: bytes, crc: int) -> int:  # type: ignore[misc]  # CPython's takes any buffer
         table = _TABLE
         for byte in data:
             crc = ((crc & 0xFF) << 8) ^ table[(crc >> 8) ^ byte]
@@ -29,10 +29,11 @@ except ImportError:
 
 # CRC-16/IBM-3740, also called CCITT-FALSE.
 def crc16(data: bytes) -> int:
-    return crc_hqx(data, 0xFFFF)
+    return _crc(data, 0xFFFF)
 
 
-# frame: 1..MAX_FRAME bytes -> what goes on the line, the closing zero included. Raises FrameError: TOO_LONG, TRUNCATED.
+# frame: 1..max_frame bytes -> what goes on the line, with the closing zero. Raises FrameError: TOO_LONG,
+# TRUNCATED.
 def encode(frame: bytes, max_frame: int = MAX_FRAME) -> bytes:
     if len(frame) > max_frame:
         raise FrameError(reasons.TOO_LONG)
@@ -57,9 +58,16 @@ def encode(frame: bytes, max_frame: int = MAX_FRAME) -> bytes:
     return bytes(out)
 
 
+# How long the COBS form of a frame and its CRC can get.
+def _max_block(max_frame: int) -> int:
+    return max_frame + 3 + (max_frame + 2) // 254
+
+
 # block: what stood between two zeros. Raises FrameError: BAD_COBS, TRUNCATED, BAD_CRC, TOO_LONG.
 def decode_block(block: bytes, max_frame: int = MAX_FRAME) -> bytes:
     size = len(block)
+    if size > _max_block(max_frame):
+        raise FrameError(reasons.TOO_LONG)
     parts = []
     pos = 0
     while pos < size:
@@ -87,11 +95,11 @@ class Decoder:
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self.max_frame = max_frame
         self.errors: "dict[str, int]" = {}
-        self._max_block = max_frame + 3 + (max_frame + 2) // 254
+        self._max_tail = _max_block(max_frame)
         self._tail = b""
         self._skipping = False
 
-    # data: as it came, cut anywhere. Returns the frames that it completed; what was dropped is counted in .errors.
+    # data: as it came, cut anywhere -> the frames that it completed; what was dropped is counted in .errors.
     def feed(self, data: "bytes | bytearray | memoryview") -> "list[bytes]":
         blocks = bytes(data).split(b"\0")
         if len(blocks) > 1:
@@ -109,12 +117,10 @@ class Decoder:
         for block in blocks:
             if block:
                 try:
-                    if len(block) > self._max_block:
-                        raise FrameError(reasons.TOO_LONG)
                     frames.append(decode_block(block, self.max_frame))
                 except FrameError as error:
                     self._count(error.reason)
-        if len(self._tail) > self._max_block:
+        if len(self._tail) > self._max_tail:
             self._count(reasons.TOO_LONG)
             self._tail = b""
             self._skipping = True

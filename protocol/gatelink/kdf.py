@@ -1,4 +1,5 @@
-# Layer: one link key -> the four secrets of a device's epoch (HKDF-SHA256, RFC 5869, in the shape of RFC 8613 section 3.2).
+# Layer: secrets from secrets: HKDF-SHA256 (RFC 5869) in the shape of RFC 8613 section 3.2, and the event
+# chain.
 from gatelink import cbor
 
 try:

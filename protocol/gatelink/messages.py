@@ -1,11 +1,25 @@
-# Layer: messages <-> the plaintext of a frame. Every message is a CBOR array [type, fields...]; types count per direction.
+# Layer: messages <-> the plaintext of a frame. Every message is a CBOR array [type, fields...]; each
+# direction has its own types.
 from collections import namedtuple
 
-from gatelink import cbor, events, reasons
+from gatelink import cbor, reasons
 from gatelink.errors import MessageError
 from gatelink.fields import (
-    array, between, fits, maybe, octets, octets_upto, text, u8, u16, u24, u32, u40, u48, uint,
-)  # fmt: skip
+    array,
+    between,
+    fits,
+    maybe,
+    octets,
+    octets_upto,
+    text,
+    u8,
+    u16,
+    u24,
+    u32,
+    u40,
+    u48,
+    uint,
+)
 
 try:
     from typing import Any
@@ -15,9 +29,9 @@ except ImportError:
 VERSION = 1
 TAG_ROLE, BARRIER_ROLE = 1, 2
 
-# RESULT: code
+# codes of RESULT
 DONE, REFUSED, STALE, UNKNOWN_ACTION, NOT_YET, FAILED = 0, 1, 2, 3, 4, 5
-# COMMAND: action
+# actions of COMMAND
 OPEN, CLOSE, STOP, BEEP = 1, 2, 3, 4
 
 MAX_GAPS = 16
@@ -28,8 +42,8 @@ _MAX_ITEMS = 990
 Hello = namedtuple(
     "Hello", ("version", "boot", "boot_nonce", "uptime_ms", "role", "firmware", "first_seq", "next_seq")
 )
-# mac8 None: not sent; skipped: how many seqs right before first_seq the device no longer has, mac_before: the chain's
-# value before them (None when skipped is 0).
+# mac8 None: not sent; skipped: how many seqs right before first_seq the device no longer has; mac_before: the
+# value of the chain before them (None when skipped is 0).
 Events = namedtuple("Events", ("first_seq", "boot", "uptime_cs", "items", "mac8", "skipped", "mac_before"))
 Status = namedtuple(
     "Status", ("uptime_ms", "anchor", "battery_mv", "pending", "refused", "chain_seq", "chain_mac8")
@@ -68,13 +82,13 @@ _short_text = text(64)
 _EVENTS = (_seq, u24, u40, octets_upto(_MAX_ITEMS), maybe(_mac), u32, maybe(_mac))
 
 # type number -> (what it is read into, a check for each field)
-_UP = (
+_UP: "Any" = (
     (Hello, (u8, u24, octets(8), u48, u8, text(16), _seq, _seq)),
     (Events, _EVENTS),
     (Status, (u48, maybe(array(u48, u48, u32)), maybe(u16), u32, array(u32, u32, u32), u32, _mac)),
     (Result, (u32, uint(5), text(64))),
 )
-_DOWN = (
+_DOWN: "Any" = (
     (Welcome, (u48, maybe(u48), u32, u32, between(1, 64))),
     (Command, (u32, u8, u48, _argument)),
     (Ack, (u32, _gaps, maybe(array(u48, u48, u32)))),
@@ -121,14 +135,15 @@ def encode(message: "Any") -> bytes:
     raise MessageError(reasons.UNKNOWN_TYPE)
 
 
-# direction: cose.UP (0) or cose.DOWN (1); plaintext of an authentic frame -> one of the named tuples above. The items of
-# EVENTS are not looked into: events.split() does that. Raises CborError, MessageError: UNKNOWN_TYPE, BAD_FIELD.
+# direction: cose.UP (0) or cose.DOWN (1); plaintext of an authentic frame -> one of the named tuples above.
+# The items of EVENTS are not looked into: events.split() does that. Raises CborError, MessageError:
+# UNKNOWN_TYPE, BAD_FIELD.
 def decode(direction: int, plaintext: "bytes | bytearray | memoryview") -> "Any":
     value = cbor.loads(plaintext)
     if type(value) is not list or not value or type(value[0]) is not int:
         raise MessageError(reasons.BAD_FIELD, "no message")
     number = value[0]
-    table: "Any" = _DOWN if direction else _UP
+    table = _DOWN if direction else _UP
     if not 0 <= number < len(table):
         raise MessageError(reasons.UNKNOWN_TYPE)
     kind, checks = table[number]

@@ -1,4 +1,4 @@
-# Why something was refused. These words are the names of counters: a word, once used, never changes its meaning.
+# Why something was refused. These words are the names of counters: none ever changes its meaning.
 
 # framing
 BAD_COBS = "bad_cobs"
