@@ -1,0 +1,111 @@
+// Layer: a folder of the host as a file system inside the VM. Every call goes straight to the host: what a write
+// left there is what a power cut leaves. `onWrite(op, length)` may cut the power: it returns how many bytes still land.
+import fs from 'node:fs';
+import path from 'node:path';
+
+// Emscripten counts errors the WASI way.
+const WASI = {ENOENT: 44, EEXIST: 20, ENOTEMPTY: 55, EISDIR: 31, ENOTDIR: 54, EINVAL: 28, EACCES: 2, EPERM: 63,
+  EROFS: 69, ENOSPC: 51, EXDEV: 75, EBADF: 8};
+
+export function hostFs(FS, {readOnly = false, onWrite = null} = {}) {
+  const call = (operation) => {
+    try {
+      return operation();
+    } catch (error) {
+      if (error.code === undefined || error instanceof FS.ErrnoError) throw error;
+      throw new FS.ErrnoError(WASI[error.code] ?? 29);
+    }
+  };
+  const hostPath = (node) => {
+    const parts = [];
+    let at = node;
+    while (at.parent !== at) {
+      parts.push(at.name);
+      at = at.parent;
+    }
+    return path.join(at.mount.opts.root, ...parts.reverse());
+  };
+  const child = (parent, name) => path.join(hostPath(parent), name);
+  const allowWrite = () => {
+    if (readOnly) throw new FS.ErrnoError(WASI.EROFS);
+  };
+  // A change of names is atomic: it happens or, when the power goes at it, does not.
+  const change = (op, operation) => {
+    allowWrite();
+    if (onWrite) onWrite(op, 0);
+    return call(operation);
+  };
+
+  function createNode(parent, name, mode) {
+    const node = FS.createNode(parent, name, mode, 0);
+    node.node_ops = nodeOps;
+    node.stream_ops = streamOps;
+    return node;
+  }
+
+  const nodeOps = {
+    getattr(node) {
+      const stat = call(() => fs.lstatSync(hostPath(node)));
+      return {dev: 1, ino: node.id, mode: stat.mode, nlink: 1, uid: 0, gid: 0, rdev: 0, size: stat.size,
+        atime: stat.atime, mtime: stat.mtime, ctime: stat.ctime, blksize: 4096, blocks: Math.ceil(stat.size / 512)};
+    },
+    setattr(node, attributes) {
+      if (attributes.size !== undefined) change('truncate', () => fs.truncateSync(hostPath(node), attributes.size));
+    },
+    lookup(parent, name) {
+      const stat = call(() => fs.lstatSync(child(parent, name)));
+      return createNode(parent, name, stat.mode);
+    },
+    mknod(parent, name, mode) {
+      const target = child(parent, name);
+      change('create', () => (FS.isDir(mode) ? fs.mkdirSync(target) : fs.closeSync(fs.openSync(target, 'w'))));
+      return createNode(parent, name, mode);
+    },
+    rename(node, newParent, newName) {
+      change('rename', () => fs.renameSync(hostPath(node), child(newParent, newName)));
+      node.name = newName;
+    },
+    unlink: (parent, name) => change('unlink', () => fs.unlinkSync(child(parent, name))),
+    rmdir: (parent, name) => change('unlink', () => fs.rmdirSync(child(parent, name))),
+    readdir: (node) => ['.', '..', ...call(() => fs.readdirSync(hostPath(node)))],
+  };
+
+  const streamOps = {
+    open(stream) {
+      if (FS.isDir(stream.node.mode)) return;
+      const writes = (stream.flags & 3) !== 0;
+      if (writes) allowWrite();
+      stream.hostFd = call(() => fs.openSync(hostPath(stream.node), writes ? 'r+' : 'r'));
+    },
+    close(stream) {
+      if (stream.hostFd !== undefined) fs.closeSync(stream.hostFd);
+    },
+    read: (stream, buffer, offset, length, position) =>
+      length === 0 ? 0 : call(() => fs.readSync(stream.hostFd, buffer, offset, length, position)),
+    write(stream, buffer, offset, length, position) {
+      allowWrite();
+      const bytes = Buffer.from(buffer.slice(offset, offset + length));
+      if (onWrite) onWrite('file', length, (kept) => fs.writeSync(stream.hostFd, bytes, 0, kept, position));
+      return call(() => fs.writeSync(stream.hostFd, bytes, 0, length, position));
+    },
+    llseek(stream, offset, whence) {
+      let position = offset;
+      if (whence === 1) position += stream.position;
+      if (whence === 2) position += fs.fstatSync(stream.hostFd).size;
+      if (position < 0) throw new FS.ErrnoError(WASI.EINVAL);
+      return position;
+    },
+  };
+
+  return {
+    mount(mount) {
+      return createNode(null, '/', 0o40777);
+    },
+  };
+}
+
+// Mounts host folder `root` at `point` (made with its parents) in the VM.
+export function mountFolder(FS, point, root, options = {}) {
+  FS.mkdirTree(point);
+  FS.mount(hostFs(FS, options), {root}, point);
+}

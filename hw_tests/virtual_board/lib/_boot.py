@@ -1,0 +1,41 @@
+# Layer: first code in a fresh VM. Puts the shims where the program looks for them and hides what a stock ESP32
+# build of 1.29 does not have.
+import sys
+
+sys.path.insert(0, "/.board")
+
+import asyncio
+import collections
+import errno
+import json
+import os
+import time
+
+import _wait
+
+_wait.install(time)
+
+import _aio
+
+_aio.install(asyncio)
+# Frozen packages of this build load piece by piece: have them whole before the frozen folder goes.
+for _name in ("Event", "Lock", "Future", "gather", "wait_for", "wait_for_ms"):
+    getattr(asyncio, _name, None)
+for _name in (
+    "hashlib",
+    "binascii",
+    "struct",
+    "random",
+    "io",
+    "re",
+    "select",
+    "heapq",
+    "deflate",
+    "datetime",
+):
+    try:
+        __import__(_name)
+    except ImportError:
+        pass
+# hmac, logging, typing, abc, dataclasses... are frozen here but absent on the device.
+sys.path.remove(".frozen")
