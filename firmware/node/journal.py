@@ -1,7 +1,7 @@
 # The journal: a raw ring of 64-byte slots on NOR flash. An event is durable when append() returns and stays
 # until the edge has acknowledged it from its own disk.
 #
-#   seq u32 | boot u24 | uptime_cs u40 | class u8 | len u8 | payload 38, FF to its end | mac8 | crc32 of all that
+#   seq u32 | boot u24 | uptime_cs u40 | class u8 | len u8 | payload 38, FF-filled | mac8 | crc32 of all that
 #
 # Slots are programmed in order and once; one that is not blank is passed over; a block is erased on entry,
 # always, because an erase that was cut may look complete. What a power cut can leave is therefore: at most
@@ -105,7 +105,9 @@ class Journal:
     def append(self, boot: int, uptime_cs: int, payload: bytes) -> int:
         seq = self.next_seq
         record = events.record(seq, boot, uptime_cs, payload)
-        self.admit(record[12])
+        if not self.has_room(record[12]):
+            self.refused[record[12]] += 1
+            raise JournalFull("class %d, %d slots left" % (record[12], self.free))
         mac = cose.mac8(self._key, self._mac, record)
         slot = bytearray(_BLANK)
         slot[: len(record)] = record
@@ -125,19 +127,15 @@ class Journal:
         self.next_seq = seq + 1
         return seq
 
-    # Room is kept for what matters more: routine events wait from 75 % on, normal ones when 2 % is left for
-    # alarms. event_class: 0 routine, 1 normal, 2 alarm. Raises JournalFull and counts.
-    def admit(self, event_class: int) -> None:
-        free = self.free
+    # Room is kept for what matters more: routine events wait from 75 % on, normal ones when 2 % is left.
+    # event_class: 0 routine, 1 normal, 2 alarm.
+    def has_room(self, event_class: int) -> bool:
+        kept = 0
         if event_class == 0:
-            wanted = self.capacity // 4 + 1
+            kept = self.capacity // 4
         elif event_class == 1:
-            wanted = max(1, self.capacity // 50) + 1
-        else:
-            wanted = 1
-        if free < wanted:
-            self.refused[event_class] += 1
-            raise JournalFull("class %d, %d slots left" % (event_class, free))
+            kept = max(1, self.capacity // 50)
+        return self.free > kept
 
     # Everything up to acked is on the edge's disk; its blocks may be reused from now on.
     def trim(self, acked: int) -> None:
