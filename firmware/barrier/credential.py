@@ -1,0 +1,31 @@
+# Layer: one reading at one reader -> what is recorded and whether the boom rises. Pure.
+from gatelink.events import ACCESS, DENIED, GRANTED
+
+try:
+    from typing import Any
+except ImportError:
+    pass
+
+# a reader repeats a card that is held in front of it
+REPEAT_MS = 3_000
+
+
+class Lane:
+    # direction: events.IN or events.OUT; access: an AccessList
+    def __init__(self, direction: int, access: "Any") -> None:
+        self.direction = direction
+        self._access = access
+        self._last = b""
+        self._last_ms = -REPEAT_MS
+
+    # now: as AccessList.judge takes it -> (granted, fields of the ACCESS event), or None for a repetition
+    def read(
+        self, credential: bytes, now_ms: int, now: "tuple[int, int] | None"
+    ) -> "tuple[bool, tuple[int, bytes, int, int, int]] | None":
+        repeated = credential == self._last and now_ms - self._last_ms < REPEAT_MS
+        if repeated:
+            return None
+        self._last = credential
+        self._last_ms = now_ms
+        granted, reason = self._access.judge(credential, now)
+        return granted, (ACCESS, credential, GRANTED if granted else DENIED, reason, self.direction)
