@@ -1,6 +1,6 @@
 # Layer: ECDSA signatures on P-256 with SHA-256 (FIPS 186-5), verified with plain integers and in small steps.
-# Jacobian coordinates, u1*G + u2*Q in one ladder (Shamir's trick). Only public values pass through here, so nothing
-# has to take constant time; there is no signing on a device.
+# Jacobian coordinates, u1*G + u2*Q in one ladder (Shamir's trick). Only public values pass through here, so
+# nothing has to take constant time; there is no signing on a device.
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -104,7 +104,4 @@ def verify_steps(public_key: bytes, digest: bytes, signature: bytes) -> "Iterato
 
 
 def verify(public_key: bytes, digest: bytes, signature: bytes) -> bool:
-    result = None
-    for result in verify_steps(public_key, digest, signature):
-        pass
-    return bool(result)
+    return bool(list(verify_steps(public_key, digest, signature))[-1])
