@@ -3,7 +3,15 @@ from gatelink import events, messages
 
 # what a batch's items may take, so that its frame stays within 512 bytes
 MAX_ITEMS = 436
-_DELTA = 6
+
+
+# bytes of a time difference in CBOR
+def _delta_size(delta_cs: int) -> int:
+    if delta_cs < 24:
+        return 1
+    if delta_cs < 0x10000:
+        return 2 if delta_cs < 0x100 else 3
+    return 5 if delta_cs < 0x100000000 else 9
 
 
 # The next batch from first on and not beyond last: one boot, no gap inside, at most limit events. Returns
@@ -26,7 +34,7 @@ def build(journal, first: int, last: int, limit: int = events.MAX_BATCH):
     payloads = []
     size = 0
     while slot and slot.boot == head.boot and slot.uptime_cs >= end.uptime_cs:
-        size += len(slot.payload) + _DELTA
+        size += len(slot.payload) + _delta_size(slot.uptime_cs - end.uptime_cs)
         if size > MAX_ITEMS:
             break
         uptimes_cs.append(slot.uptime_cs)

@@ -51,6 +51,7 @@ class Journal:
         self._used = self._slots
         self._tail = 0
         self._near = 0
+        self._at = 0
         self._mac = _NO_MAC
         self._last = 0
         self.next_seq = 1
@@ -177,10 +178,20 @@ class Journal:
             seq = min(later) if later else self.next_seq
         return seq
 
-    # What the chain value of seq was computed over: the mac8 before it, zeros where the chain (re)starts.
+    # What the chain value of seq was computed over: the mac8 before it, zeros where the chain starts anew.
+    # When the slot before is damaged its mac8 may still be whole: then the event itself proves it.
     def mac_before(self, seq: int) -> bytes:
         before = self.read(seq - 1)
-        return before.mac8 if before else _NO_MAC
+        if before:
+            return before.mac8
+        slot = self.read(seq)
+        if slot:
+            self._flash.read_into((self._at - 1) % self.capacity * _SLOT, self._probe)
+            mac = bytes(self._probe[52:60])
+            record = events.record(seq, slot.boot, slot.uptime_cs, slot.payload)
+            if cose.mac8(self._key, mac, record) == slot.mac8:
+                return mac
+        return _NO_MAC
 
     # All valid slots, oldest first.
     def scan(self) -> "Iterator[Slot]":
@@ -234,7 +245,8 @@ class Journal:
     # Slot into self._buf: None when blank, 0 when damaged, else its seq.
     def _load(self, block: int, index: int):
         buf = self._buf
-        self._flash.read_into((block * self._slots + index) * _SLOT, buf)
+        self._at = block * self._slots + index
+        self._flash.read_into(self._at * _SLOT, buf)
         self.reads += 1
         if buf == _BLANK:
             return None

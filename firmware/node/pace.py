@@ -28,6 +28,12 @@ class Pace:
         self.srtt_ms = max(self.srtt_ms, 1)
         self.rto_ms = min(MAX_MS, max(MIN_MS, self.srtt_ms + 4 * self._var_ms))
 
+    # Older than this and overtaken means lost, not late.
+    def late_ms(self) -> int:
+        if not self.srtt_ms:
+            return self.rto_ms // 2
+        return self.srtt_ms + max(self.srtt_ms // 4, 2 * self._var_ms)
+
     # Wait before try number `tries` (0: the first wait): doubled each time, up to 60 s, plus or minus a
     # quarter.
     def wait_ms(self, tries: int, base_ms: int = 0) -> int:

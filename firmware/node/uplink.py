@@ -267,7 +267,7 @@ class Uplink:
         self._cursor = max(self._cursor, ack.acked_seq + 1)
         # what lies between two gaps has arrived, and one event after the last; beyond that nothing is known
         known = ack.gaps[-1][1] + 1 if ack.gaps else ack.acked_seq
-        overdue_ms = now_ms - self._pace.srtt_ms - self._pace.srtt_ms // 4
+        overdue_ms = now_ms - self._pace.late_ms()
         rtt_ms = -1
         flights = []
         behind = False

@@ -181,6 +181,8 @@ def test_damaged_slots_are_gaps_not_lies():
     for slot in held:
         assert again.read(slot.seq) == slot
     assert again.read(70) is None
+    # the damage is in its payload: its chain value still proves the event behind it
+    assert again.mac_before(71) == whole[69].mac8
     assert again.next_held(130) == 133
     assert again.next_held(1) == 3
 
