@@ -1,5 +1,6 @@
-# Layer: who may pass. Held on the device, sorted, searched by halving; judged without network and, where an entry has
-# a window, only when the device knows the time well enough: what cannot be decided is denied, and said so.
+# Layer: who may pass. Held on the device, sorted, searched by halving; judged without network and, where an
+# entry has a window, only when the device knows the time well enough: what cannot be decided is denied, and
+# said so.
 import struct
 
 from drivers.uid import octets
@@ -17,7 +18,8 @@ CLASSES = {"resident": 0, "visitor": 1, "delivery": 2, "contractor": 3, "blackli
 UNKNOWN, BLACKLISTED, NOT_YET, EXPIRED, NO_TIME = 1, 2, 3, 4, 5
 GRANTED_BASE = 16
 
-# credential length, credential right-padded, class, from, until (unix s; 0 = open): order = by length, then bytes
+# credential length, credential right-padded, class, from, until (unix s; 0 = open): order = by length, then
+# bytes
 _RECORD = ">B10sBII"
 _SIZE = 20
 _ENDLESS = 0
@@ -49,8 +51,8 @@ def record(entry: "Any") -> bytes:
     return struct.pack(_RECORD, len(credential), credential, kind, window[0], window[1])
 
 
-# entries: as record() takes them -> (packed list, problems). A wrong entry is left out and named; of two entries for
-# one credential the blacklist wins, else the last.
+# entries: as record() takes them -> (packed list, problems). A wrong entry is left out and named; of two
+# entries for one credential the blacklist wins, else the last.
 def pack(entries: "list[Any]") -> "tuple[bytes, list[str]]":
     found: "dict[bytes, bytes]" = {}
     problems = []

@@ -1,7 +1,9 @@
 # Layer: the barrier's judgement. A pure state machine: contacts, requests and time in; drive and events out.
 #
-# Held in every history: drive is DOWN only while the safety loop is free; a reversal rests pause_ms in between;
-# a movement ends at its limit or after travel_ms in BROKEN; every change of state is an event with its cause.
+# Held in every history: drive is DOWN only while the safety loop is free; a reversal rests pause_ms in
+# between; a movement ends at its limit or after travel_ms in BROKEN; every change of state is an event with
+# its cause.
+from drivers import faults
 from gatelink.events import (
     AUTO_CLOSE,
     BARRIER,
@@ -32,9 +34,6 @@ OFF, UP, DOWN = 0, 1, 2
 # what people and cards ask for: the numbers of the COMMAND message
 DO_OPEN, DO_CLOSE, DO_STOP = 1, 2, 3
 SAFETY, APPROACH = 0, 1
-
-FAULT_TRAVEL = 16
-FAULT_LIMITS = 17
 
 _NEVER = -1
 
@@ -69,7 +68,7 @@ class Barrier:
         if occupied:
             self._stuck_ms[SAFETY] = now_ms + timing["stuck_ms"]
         if limit_open and limit_closed:
-            self._break(FAULT_LIMITS, "both limits", LIMIT, now_ms)
+            self._break(faults.LIMITS, "both limits", LIMIT, now_ms)
         elif limit_open:
             self._enter(OPEN, POWER_ON, now_ms)
         else:
@@ -123,7 +122,7 @@ class Barrier:
         state = self.state
         if limit_open and limit_closed:
             if state != BROKEN:
-                self._break(FAULT_LIMITS, "both limits", LIMIT, now_ms)
+                self._break(faults.LIMITS, "both limits", LIMIT, now_ms)
         elif state == OPENING and limit_open:
             self._enter(OPEN, LIMIT, now_ms)
         elif (state == CLOSING and limit_closed) or (state in (STOPPED, BROKEN) and came_down):
@@ -140,7 +139,7 @@ class Barrier:
         if self._wanted and now_ms >= self._rested_ms:
             self._turn(self._wanted, now_ms)
         if _NEVER < self._travel_ms <= now_ms:
-            self._break(FAULT_TRAVEL, "barrier travel", TIMEOUT, now_ms)
+            self._break(faults.TRAVEL, "barrier travel", TIMEOUT, now_ms)
         if _NEVER < self._close_ms <= now_ms:
             self._lower(AUTO_CLOSE, now_ms)
         if _NEVER < self._forced_ms <= now_ms:
@@ -213,7 +212,8 @@ class Barrier:
         self.drive = drive
         self._travel_ms = now_ms + self._timing["travel_ms"]
 
-    # The boom goes down by itself after delay_ms; never while the loop is occupied or auto-close is switched off.
+    # The boom goes down by itself after delay_ms; never while the loop is occupied or auto-close is switched
+    # off.
     def _arm(self, now_ms: int, delay_ms: int) -> None:
         self._close_ms = _NEVER
         if self._timing["auto_close_ms"] and not self.occupied:

@@ -8,7 +8,8 @@ except ImportError:
 
 
 class Relays:
-    # up, down: output pins, 1 = on; blocked: () -> True while something stands under the boom, read from the pin
+    # up, down: output pins, 1 = on; blocked: () -> True while something stands under the boom, read from the
+    # pin
     def __init__(self, up: "Any", down: "Any", blocked: "Callable[[], bool]") -> None:
         self._up = up
         self._down = down

@@ -28,7 +28,9 @@ PATTERNS = {
     "sos": (_LONG, _OFF, _LONG, _OFF, _LONG),
     "unknown": ((200, 400, RED, 1), (100, 0, 0, 0), (200, 400, RED, 1)),
     "refused": (_LOW, (150, 0, RED, 0), _LOW, (150, 0, RED, 0), _LOW),  # NOT stored: journal full or broken
+    "ready": ((60, 1800, GREEN, 0), (60, TONE_HZ, GREEN, 0)),
     "fault": ((1000, 400, RED, 0),),
+    "battery": ((100, 1200, RED, 0), (100, 0, 0, 0), (100, 800, RED, 0)),
     "call": ((200, 1800, GREEN, 1), (200, 2200, GREEN, 1)) * 4,  # the office looks for the guard
 }
 

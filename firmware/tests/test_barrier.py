@@ -36,18 +36,22 @@ def test_credential_opens_and_it_closes_by_itself():
     barrier = closed()
     assert barrier.next_wake_ms() == -1
     assert barrier.request(DO_OPEN, ev.CREDENTIAL, 100)
-    assert barrier.drive == UP and states(barrier) == [(ev.OPENING, ev.CREDENTIAL, 1)]
+    assert barrier.drive == UP
+    assert states(barrier) == [(ev.OPENING, ev.CREDENTIAL, 1)]
     barrier.limits(False, False, 600)
     barrier.limits(True, False, 4100)
-    assert barrier.drive == OFF and states(barrier) == [(ev.OPEN, ev.LIMIT, 1)]
+    assert barrier.drive == OFF
+    assert states(barrier) == [(ev.OPEN, ev.LIMIT, 1)]
     assert barrier.next_wake_ms() == 19100
     barrier.poll(19099)
     assert barrier.drive == OFF
     barrier.poll(19100)
-    assert barrier.drive == DOWN and states(barrier) == [(ev.CLOSING, ev.AUTO_CLOSE, 1)]
+    assert barrier.drive == DOWN
+    assert states(barrier) == [(ev.CLOSING, ev.AUTO_CLOSE, 1)]
     barrier.limits(False, False, 20000)
     barrier.limits(False, True, 23000)
-    assert barrier.drive == OFF and states(barrier) == [(ev.CLOSED, ev.LIMIT, 1)]
+    assert barrier.drive == OFF
+    assert states(barrier) == [(ev.CLOSED, ev.LIMIT, 1)]
     assert barrier.next_wake_ms() == -1
 
 
@@ -69,7 +73,9 @@ def test_never_closes_on_an_occupied_loop():
         barrier = opened()
         barrier.loop(True, 1000)
         assert not barrier.request(DO_CLOSE, cause, 2000)
-        assert barrier.drive == OFF and barrier.state == ev.OPEN and barrier.take_events() == []
+        assert barrier.drive == OFF
+        assert barrier.state == ev.OPEN
+        assert barrier.take_events() == []
 
 
 def test_reverses_when_the_loop_becomes_occupied():
@@ -87,7 +93,8 @@ def test_reverses_when_the_loop_becomes_occupied():
     barrier.poll(2400)
     assert barrier.drive == UP
     barrier.limits(True, False, 3000)
-    assert barrier.state == ev.OPEN and barrier.drive == OFF
+    assert barrier.state == ev.OPEN
+    assert barrier.drive == OFF
 
 
 def test_reverses_for_a_card():
@@ -96,7 +103,8 @@ def test_reverses_for_a_card():
     barrier.limits(False, False, 1500)
     barrier.take_events()
     assert barrier.request(DO_OPEN, ev.CREDENTIAL, 2000)
-    assert barrier.drive == OFF and states(barrier) == [(ev.OPENING, ev.CREDENTIAL, 2)]
+    assert barrier.drive == OFF
+    assert states(barrier) == [(ev.OPENING, ev.CREDENTIAL, 2)]
     barrier.poll(2400)
     assert barrier.drive == UP
 
@@ -119,7 +127,8 @@ def test_stop_holds_for_ever():
     barrier.request(DO_CLOSE, ev.BUTTON, 2000)
     barrier.limits(False, False, 2500)
     barrier.request(DO_STOP, ev.COMMAND, 3000)
-    assert barrier.drive == OFF and barrier.state == ev.STOPPED
+    assert barrier.drive == OFF
+    assert barrier.state == ev.STOPPED
     assert barrier.request(DO_OPEN, ev.COMMAND, 3100)
     assert barrier.drive == OFF
     barrier.poll(3400)
@@ -137,14 +146,16 @@ def test_travel_timeout_is_a_fault_and_opening_may_be_tried_again():
         (ev.FAULT, (16, "barrier travel")),
     ]
     assert not barrier.request(DO_CLOSE, ev.COMMAND, 9000)
-    assert barrier.request(DO_OPEN, ev.CREDENTIAL, 9000) and barrier.drive == UP
+    assert barrier.request(DO_OPEN, ev.CREDENTIAL, 9000)
+    assert barrier.drive == UP
 
 
 def test_forced_open_is_an_alarm():
     barrier = closed()
     barrier.limits(False, False, 1000)
     barrier.limits(False, True, 1500)
-    assert barrier.next_wake_ms() == -1 and barrier.take_events() == []
+    assert barrier.next_wake_ms() == -1
+    assert barrier.take_events() == []
     barrier.limits(False, False, 2000)
     barrier.poll(2800)
     assert barrier.take_events() == [(ev.FORCED, ()), (ev.BARRIER, (ev.STOPPED, ev.FORCE, 0))]
@@ -156,7 +167,8 @@ def test_a_boom_that_sinks_goes_up_again():
     barrier = opened()
     barrier.limits(False, False, 1000)
     barrier.poll(1800)
-    assert barrier.drive == UP and barrier.state == ev.OPENING
+    assert barrier.drive == UP
+    assert barrier.state == ev.OPENING
 
 
 def test_stuck_loop_is_reported_once_and_holds_it_open():
@@ -165,7 +177,9 @@ def test_stuck_loop_is_reported_once_and_holds_it_open():
     barrier.poll(601000)
     assert barrier.take_events() == [(ev.LOOP_FAULT, (0,))]
     barrier.poll(9000000)
-    assert barrier.take_events() == [] and barrier.state == ev.OPEN and barrier.next_wake_ms() == -1
+    assert barrier.take_events() == []
+    assert barrier.state == ev.OPEN
+    assert barrier.next_wake_ms() == -1
     barrier.loop(False, 9100000)
     barrier.poll(9102000)
     assert barrier.state == ev.CLOSING
@@ -178,8 +192,10 @@ def test_both_limits_at_once_stop_everything():
     barrier = closed()
     barrier.request(DO_OPEN, ev.CREDENTIAL, 0)
     barrier.limits(True, True, 100)
-    assert barrier.drive == OFF and barrier.state == ev.BROKEN
-    assert not barrier.request(DO_OPEN, ev.BUTTON, 200) and barrier.drive == OFF
+    assert barrier.drive == OFF
+    assert barrier.state == ev.BROKEN
+    assert not barrier.request(DO_OPEN, ev.BUTTON, 200)
+    assert barrier.drive == OFF
     barrier.limits(False, False, 300)
     assert barrier.request(DO_OPEN, ev.BUTTON, 400)
     assert Barrier(TIMING, 0, True, True, False).state == ev.BROKEN
@@ -188,7 +204,8 @@ def test_both_limits_at_once_stop_everything():
 def test_after_power_on_in_mid_travel_it_waits():
     barrier = Barrier(TIMING, 0, False, False, False, 77)
     assert states(barrier) == [(ev.STOPPED, ev.POWER_ON, 77)]
-    assert barrier.drive == OFF and barrier.next_wake_ms() == -1
+    assert barrier.drive == OFF
+    assert barrier.next_wake_ms() == -1
     barrier = Barrier(TIMING, 0, True, False, True, 77)
     assert barrier.state == ev.OPEN
     barrier.poll(500000)
@@ -215,7 +232,8 @@ class Dice:
         return (self._state >> 12) % limit
 
 
-# Boom, motor and limits: position 0 (closed) .. 3000 (open), one unit a millisecond, jams and broken limits included.
+# Boom, motor and limits: position 0 (closed) .. 3000 (open), one unit a millisecond, jams and broken limits
+# included.
 class Plant:
     def __init__(self, dice):
         self.dice = dice

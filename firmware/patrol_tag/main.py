@@ -1,0 +1,102 @@
+# The patrol tag's composition root: pins, chips and keys become one Tag. Nothing else here.
+import asyncio
+import time
+
+import boards
+import machine
+from drivers import config, hardware
+from drivers.battery import Battery
+from drivers.buttons import Contacts
+from drivers.history import newest_first
+from drivers.indicator import Indicator
+from esp32 import NVS
+from node.errors import FlashError, NotProvisioned
+from node.flash import find
+from node.node import Node
+
+from .reader import Reader
+from .settings import SCHEMA
+from .shift import LOOK_BACK, Shift
+from .sos import Sos
+from .tag import Tag
+
+try:
+    from typing import Any
+except ImportError:
+    pass
+
+FIRMWARE = "tag-0.1.0"
+ROLE = 1
+_TELL_MS = 10_000
+_SETTLE_MS = 30
+
+
+async def main() -> None:
+    pins = boards.load("TAG")
+    settings, problems = config.load("/config.json", SCHEMA)
+    flag = asyncio.ThreadSafeFlag
+    indicator = Indicator(
+        flag(),
+        hardware.output(pins["led_green"]),
+        hardware.output(pins["led_red"]),
+        hardware.buzzer(pins["buzzer"]),
+        hardware.output(pins["vibration"]),
+    )
+    battery = Battery(hardware.battery_adc(pins["battery_adc"]))
+
+    def on_command(action: int, argument: "Any") -> "tuple[int, str]":
+        return tag.on_command(action, argument)
+
+    try:
+        node = Node(
+            hardware.uplink(pins, settings["uplink_baud"]),
+            find(),
+            NVS("gatepost"),
+            ROLE,
+            FIRMWARE,
+            time.ticks_ms,
+            machine.reset,
+            machine.reset_cause(),
+            on_command,
+            battery.read_mv,
+            heartbeat_ms=settings["heartbeat_s"] * 1000,
+        )
+    except (NotProvisioned, FlashError) as problem:
+        print("not in service:", problem)
+        await out_of_service(indicator)
+        return
+    clock = node.clock.uptime_ms
+    shift = Shift(settings["staff"], settings["incident"], settings["checkpoints"], settings["repeat_ms"])
+    shift.restore(newest_first(node.journal, LOOK_BACK))
+    tag = Tag(
+        node,
+        clock,
+        flag(),
+        shift,
+        Sos(settings["sos_hold_ms"], settings["sos_repeat_ms"]),
+        indicator,
+        battery,
+        settings["battery_check_s"] * 1000,
+    )
+    tag.on_start(problems)
+    contacts = Contacts(flag(), clock, tag.on_contact)
+    if contacts.add("button_sos", hardware.contact(pins["button_sos"]), 0, _SETTLE_MS, _SETTLE_MS):
+        # held while the device started: that is a call, too
+        tag.on_contact("button_sos", True, clock())
+    uart, woken = hardware.woken_uart(pins["reader_uart"], 115200, pins["reader_tx"], pins["reader_rx"])
+    reset = hardware.output(pins["reader_reset"], 1)
+    reader = Reader(uart, woken, reset, clock, tag.on_card, tag.on_reader_trouble)
+    for task in (indicator.run, contacts.run, reader.run, tag.watch_sos, tag.watch_battery):
+        node.supervise(task)
+    await node.run()
+
+
+# Without keys or journal nothing that is tapped would count: say so until a technician comes.
+async def out_of_service(indicator: "Any") -> None:
+    playing = asyncio.create_task(indicator.run())
+    while not playing.done():
+        indicator.show("fault")
+        await asyncio.sleep_ms(_TELL_MS)
+
+
+asyncio.run(main())

@@ -1,0 +1,14 @@
+# Layer: what /config.json may say to a patrol tag: key -> (default, check).
+from drivers.config import uids, whole
+
+SCHEMA = {
+    "uplink_baud": (115200, whole(1200, 2_000_000)),
+    "staff": ([], uids),  # cards that open and end a shift
+    "incident": ([], uids),
+    "checkpoints": ([], uids),  # empty: every other card is a checkpoint
+    "repeat_ms": (20_000, whole(1_000, 600_000)),  # the same card again within this is no new tap
+    "sos_hold_ms": (500, whole(50, 5_000)),
+    "sos_repeat_ms": (10_000, whole(1_000, 600_000)),
+    "battery_check_s": (60, whole(10, 3_600)),
+    "heartbeat_s": (60, whole(10, 3_600)),
+}
