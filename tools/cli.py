@@ -1,8 +1,157 @@
-"""The command `gatepost`: finds the sub-command and hands over."""
+"""Layer: the command line `gatepost`; each sub-command hands over to the part that does the work."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
 
-def main() -> int:
-    """Run the command line; exit code 0 done, 1 failed, 2 user mistake."""
-    raise SystemExit("gatepost: the command line is being written")
+from tools.errors import ToolError
+
+DONE, FAILED, MISTAKE = 0, 1, 2
+STATUS_URL = "http://127.0.0.1:8787/status"
+STATUS_TIMEOUT_S = 5.0
+MAX_STATUS = 4 * 1024 * 1024
+PLAN = Path(__file__).parent / "simulate" / "estate.toml"
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gatepost", description="Patrol tags, barriers, the edge agent and the office server."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    edge = commands.add_parser("edge", help="the agent beside the devices")
+    edge_commands = edge.add_subparsers(metavar="COMMAND", required=True)
+    edge_run = edge_commands.add_parser("run", help="run the edge agent until it is told to stop")
+    edge_run.add_argument("--config", type=Path, required=True, metavar="FILE", help="edge.toml")
+    edge_run.set_defaults(handler=_edge_run)
+
+    office = commands.add_parser("office", help="the server in the property office")
+    office_commands = office.add_subparsers(metavar="COMMAND", required=True)
+    office_run = office_commands.add_parser("run", help="run the office server until it is told to stop")
+    office_run.add_argument("--config", type=Path, required=True, metavar="FILE", help="office.toml")
+    office_run.set_defaults(handler=_office_run)
+
+    status = commands.add_parser("status", help="what the edge agent sees: devices, backlog, refused frames")
+    status.add_argument(
+        "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
+    )
+    status.add_argument("--json", action="store_true", help="as the agent says it")
+    status.set_defaults(handler=_status)
+
+    for name, text in (("simulate", "play one night of an estate"), ("night", "the same as simulate")):
+        night = commands.add_parser(name, help=text)
+        night.add_argument("--plan", type=Path, default=PLAN, metavar="FILE", help="the estate (TOML)")
+        night.add_argument(
+            "--folder", type=Path, default=Path("build/night"), help="where the run keeps its files"
+        )
+        night.add_argument("--seed", type=int, default=None, help="which night; a random one if left out")
+        night.add_argument("--speed", type=float, default=None, help="how many times as fast as real time")
+        night.add_argument("--once", action="store_true", help="end after the table instead of staying open")
+        night.set_defaults(handler=_simulate)
+
+    provision = commands.add_parser("provision", help="make a device's keys and put them where they belong")
+    provision.add_argument("--site", required=True, help="the site's id, as edge and office know it")
+    provision.add_argument(
+        "--device", type=int, required=True, help="the device's number, 2 to 4,294,967,295"
+    )
+    provision.add_argument("--role", required=True, choices=("tag", "barrier"))
+    provision.add_argument("--name", default="", help="what people call it")
+    provision.add_argument(
+        "--edge", type=Path, default=Path("devices.toml"), help="the edge's file of link keys"
+    )
+    provision.add_argument(
+        "--office", type=Path, default=Path("event-keys.toml"), help="the office's file of event keys"
+    )
+    provision.add_argument(
+        "--board", type=Path, metavar="FOLDER", help="also write a virtual board's flash there"
+    )
+    provision.add_argument("--device-config", type=Path, metavar="FILE", help="config.json for the device")
+    provision.add_argument(
+        "--rekey", action="store_true", help="replace keys that are already there (next epoch)"
+    )
+    provision.set_defaults(handler=_provision)
+    return parser
+
+
+def _edge_run(wanted: argparse.Namespace) -> int:
+    from edge_agent import daemon
+
+    return daemon.main(["--config", str(wanted.config)])
+
+
+def _office_run(wanted: argparse.Namespace) -> int:
+    from tools.office import server
+
+    return server.main(["--config", str(wanted.config)])
+
+
+def _status(wanted: argparse.Namespace) -> int:
+    from tools.status_text import describe
+
+    url = cast(str, wanted.url)
+    if not url.startswith(("http://", "https://")):
+        raise ToolError(f"--url {url}: right is an address such as {STATUS_URL}")
+    try:
+        with urllib.request.urlopen(url, timeout=STATUS_TIMEOUT_S) as answer:  # noqa: S310 - checked above
+            found = json.loads(answer.read(MAX_STATUS))
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise ToolError(f"{url}: no answer ({reason}); is the edge agent running?") from error
+    except ValueError as error:
+        raise ToolError(f"{url}: answers, but not as an edge agent does") from error
+    print(json.dumps(found, ensure_ascii=False, indent=2) if wanted.json else describe(found))
+    return DONE
+
+
+def _simulate(wanted: argparse.Namespace) -> int:
+    from tools.simulate import night
+
+    return night.main(wanted.plan, wanted.folder, seed=wanted.seed, speed=wanted.speed, once=wanted.once)
+
+
+def _provision(wanted: argparse.Namespace) -> int:
+    from tools import provision
+
+    if not 2 <= wanted.device <= 0xFFFFFFFF:
+        raise ToolError(f"--device {wanted.device}: right is a number from 2 to 4,294,967,295")
+    epoch = provision.next_epoch(wanted.edge, wanted.device)
+    keys = provision.new_keys(
+        wanted.device, wanted.role, wanted.name or f"{wanted.role} {wanted.device}", epoch
+    )
+    provision.provision(
+        keys,
+        site=wanted.site,
+        edge=wanted.edge,
+        office=wanted.office,
+        board=wanted.board,
+        config=wanted.device_config,
+        rekey=wanted.rekey,
+    )
+    print(f"device {keys.device} ({keys.role}), epoch {keys.epoch}: fingerprint {keys.fingerprint}")
+    return DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command: 0 done, 1 failed, 2 a mistake, told in one line."""
+    wanted = _parser().parse_args(arguments)
+    handler = cast(Handler, wanted.handler)
+    try:
+        return handler(wanted)
+    except ToolError as error:
+        print(f"gatepost: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tools.errors import ToolError
 
-class SimulateError(Exception):
+
+class SimulateError(ToolError):
     """Root of this package's errors; the text is one line for the user."""
 
 

@@ -11,6 +11,10 @@ from pathlib import Path
 from tools.simulate.reading import Table, TomlFile
 
 HAPPENINGS = ("missed", "out_of_order", "incident", "sos", "double_tap")
+TABLES = (
+    *("estate", "night", "checkpoint", "incident_card", "guard", "tag"),
+    *("happening", "barrier", "traffic", "fault"),
+)
 FAULTS = ("office_unreachable", "edge_killed", "power_cut", "acks_lost")
 MAX_DEVICE = 0xFFFFFFFF
 
@@ -115,10 +119,7 @@ class Plan:
 def load(path: Path) -> Plan:
     """Path of an estate file -> plan. Raises PlanError."""
     file = TomlFile(path)
-    file.refuse_unknown_tables(
-        ("estate", "night", "checkpoint", "incident_card", "guard", "tag")
-        + ("happening", "barrier", "traffic", "fault")
-    )
+    file.refuse_unknown_tables(TABLES)
     estate = file.one("estate", ("id", "name_zh", "name_en"))
     site = estate.text("id")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", site):

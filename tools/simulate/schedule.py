@@ -19,8 +19,8 @@ class Stimulus:
     """One thing that happens to one device at at_ms of the night; device 0: to the edge or the office.
 
     kind: tap (uid, hold_ms) · sos (hold_ms) · vehicle (card, hold_ms to drive up, pass_ms) · office_down ·
-    office_up · edge_kill · edge_start · power_cut (uid tapped into it, at byte `card` of the slot) · power_on · acks_lost ·
-    acks_back.
+    office_up · edge_kill · edge_start · power_cut (uid tapped into it, at byte `card` of the slot) · power_on ·
+    acks_lost · acks_back.
     """
 
     at_ms: int

@@ -1,0 +1,35 @@
+"""Layer: the one place where host code reaches the device's own code, so that both read a flash image alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+FIRMWARE = Path(__file__).resolve().parents[1] / "firmware"
+
+
+class JournalEvent(NamedTuple):
+    """One event as it lies in a device's flash; uptime in units of 10 ms since that boot."""
+
+    seq: int
+    boot: int
+    uptime_cs: int
+    payload: bytes
+    mac8: bytes
+
+
+def use() -> None:
+    """Makes the device's packages (node, patrol_tag, barrier, boards, drivers) importable."""
+    if str(FIRMWARE) not in sys.path:
+        sys.path.append(str(FIRMWARE))
+
+
+def journal_events(image: bytes) -> Iterator[JournalEvent]:
+    """All events in the image of a journal partition, oldest first."""
+    use()
+    from node.image import open_image
+
+    for slot in open_image(image).scan():
+        yield JournalEvent(slot.seq, slot.boot, slot.uptime_cs, bytes(slot.payload), bytes(slot.mac8))

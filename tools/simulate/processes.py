@@ -1,0 +1,115 @@
+"""Layer: the real edge agent and the real office as child processes: started, watched, killed and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tools.simulate.errors import NightError
+
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 20.0
+_ANSWER_S = 5.0
+_MAX_ANSWER = 16 * 1024 * 1024
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_ANSWER_S) as answer:  # noqa: S310 - our own processes
+        return bytes(answer.read(_MAX_ANSWER))
+
+
+async def fetch_json(url: str) -> object:
+    """The JSON at an address of our own processes; None while it does not answer."""
+    try:
+        return json.loads(await asyncio.to_thread(_get, url))
+    except (urllib.error.URLError, ConnectionError, TimeoutError, ValueError):
+        return None
+
+
+class Child:
+    """One of `gatepost`'s long-running commands in a process of its own; its log is a file."""
+
+    def __init__(self, name: str, arguments: list[str], log: Path, answers_at: str) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._log = log
+        self._answers_at = answers_at
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Starts it and waits until it answers. Raises NightError when it ends or stays silent."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tools.cli",
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # a Ctrl-C at the terminal is the conductor's to handle
+                start_new_session=True,
+            )
+        deadline = asyncio.get_running_loop().time() + START_DEADLINE_S
+        while asyncio.get_running_loop().time() < deadline:
+            if self._process.returncode is not None:
+                raise NightError(
+                    f"{self.name} ended with code {self._process.returncode}: {self._last_words()}"
+                )
+            if await self._answering():
+                return
+            await asyncio.sleep(0.05)
+        raise NightError(
+            f"{self.name} did not answer within {START_DEADLINE_S:.0f} s; its log is {self._log}"
+        )
+
+    async def _answering(self) -> bool:
+        try:
+            await asyncio.to_thread(_get, self._answers_at)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+        return True
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
+
+    async def kill(self) -> bool:
+        """SIGKILL, at once; True if that is what ended it."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        self._process.send_signal(signal.SIGKILL)
+        return await self._process.wait() == -signal.SIGKILL
+
+    async def stop(self) -> int | None:
+        """SIGTERM and the exit code; None if it had to be killed or was not running."""
+        if self._process is None or self._process.returncode is not None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            return await asyncio.wait_for(self._process.wait(), STOP_DEADLINE_S)
+        except TimeoutError:
+            await self.kill()
+            return None

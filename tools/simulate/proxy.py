@@ -1,0 +1,98 @@
+"""Layer: a TCP proxy in front of the office whose line can be cut; while it is cut, every try is counted and reset."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+
+_CHUNK = 65536
+_RESET = struct.pack("ii", 1, 0)
+
+
+class LineProxy:
+    """Passes bytes between the edge and the office's port."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._down = False
+        self.passed = 0
+        self.refused = 0
+        self.broken = 0
+
+    @property
+    def port(self) -> int:
+        """The port to connect to."""
+        if self._server is None:
+            raise RuntimeError("the proxy has not been started")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Listens on a free port of this machine."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    def cut(self) -> None:
+        """The line is gone: connections break in the middle, new ones are reset."""
+        self._down = True
+        for writer in list(self._open):
+            self.broken += 1
+            _reset(writer)
+
+    def mend(self) -> None:
+        """The line is there again."""
+        self._down = False
+
+    async def stop(self) -> None:
+        """Ends everything."""
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._open):
+            _reset(writer)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._down:
+            self.refused += 1
+            _reset(writer)
+            return
+        self.passed += 1
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            _reset(writer)
+            return
+        pumps = [
+            asyncio.create_task(self._pump(reader, far_writer)),
+            asyncio.create_task(self._pump(far_reader, writer)),
+        ]
+        self._tasks.update(pumps)
+        self._open.update((writer, far_writer))
+        await asyncio.wait(pumps)
+        self._tasks.difference_update(pumps)
+        self._open.difference_update((writer, far_writer))
+        for end in (writer, far_writer):
+            end.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while chunk := await reader.read(_CHUNK):
+                writer.write(chunk)
+                await writer.drain()
+        with contextlib.suppress(OSError, RuntimeError):
+            if not writer.is_closing() and writer.can_write_eof():
+                writer.write_eof()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Closes as a cut line does: with a reset instead of a farewell."""
+    end = writer.get_extra_info("socket")
+    if end is not None:
+        with contextlib.suppress(OSError):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()

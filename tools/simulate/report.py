@@ -1,0 +1,157 @@
+"""Layer: what the devices' own flash says against what edge and office hold; pure comparison and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tools.device_code import JournalEvent
+
+
+class OfficeRow(NamedTuple):
+    """One event as the office stores it."""
+
+    seq: int
+    boot: int
+    uptime_cs: int
+    payload: bytes
+
+
+class EdgeRun(NamedTuple):
+    """One run of events as the edge stores it."""
+
+    first_seq: int
+    last_seq: int
+    boot: int
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """One line of the table. Everything after `office` has to be 0."""
+
+    device: int
+    name: str
+    minted: int
+    edge: int
+    office: int
+    missing: int
+    duplicated: int
+    out_of_order: int
+    altered: int
+    invented: int
+
+    @property
+    def good(self) -> bool:
+        """Nothing lost, doubled, moved, changed or added."""
+        return not (self.missing or self.duplicated or self.out_of_order or self.altered or self.invented)
+
+
+@dataclass(frozen=True)
+class PlayedFault:
+    """Whether a planned fault really happened, with the evidence."""
+
+    what: str
+    happened: bool
+    evidence: str
+
+
+@dataclass
+class Verdict:
+    """The whole night's outcome."""
+
+    devices: list[DeviceReport] = field(default_factory=list)
+    faults: list[PlayedFault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rejects: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """All columns 0, something was minted by everyone, every fault happened."""
+        minted = all(device.minted for device in self.devices)
+        return (
+            bool(self.devices)
+            and minted
+            and all(d.good for d in self.devices)
+            and all(f.happened for f in self.faults)
+        )
+
+
+def compare(
+    device: int,
+    name: str,
+    flash: Sequence[JournalEvent],
+    edge: Iterable[EdgeRun],
+    office: Sequence[OfficeRow],
+) -> DeviceReport:
+    """One device's journal against the edge's runs and the office's rows (in the office's own order of events)."""
+    held = {event.seq: event for event in flash}
+    last = max(held, default=0)
+    # a number that the flash itself no longer holds can't be vouched for: it counts as missing, too
+    lost_on_flash = last - len(held)
+    edge_seqs: set[int] = set()
+    edge_total = 0
+    for run in edge:
+        edge_seqs.update(range(run.first_seq, run.last_seq + 1))
+        edge_total += run.last_seq - run.first_seq + 1
+    seen: set[int] = set()
+    doubled = len(flash) - len(held) + edge_total - len(edge_seqs)
+    moved = altered = invented = 0
+    before = (0, 0, 0)
+    for row in office:
+        if row.seq in seen:
+            doubled += 1
+            continue
+        seen.add(row.seq)
+        place = (row.seq, row.boot, row.uptime_cs)
+        # later in the list must be later in every respect: number, boot and, within a boot, uptime
+        if row.seq <= before[0] or (row.boot, row.uptime_cs) < before[1:]:
+            moved += 1
+        before = max(before, place)
+        event = held.get(row.seq)
+        if event is None:
+            invented += 1
+        elif (event.boot, event.uptime_cs, event.payload) != row[1:]:
+            altered += 1
+    return DeviceReport(
+        device=device,
+        name=name,
+        minted=last,
+        edge=len(edge_seqs),
+        office=len(seen),
+        missing=lost_on_flash + len(set(held) - seen),
+        duplicated=doubled,
+        out_of_order=moved,
+        altered=altered,
+        invented=invented + len(edge_seqs - set(held)),
+    )
+
+
+_COLUMNS = ("minted", "edge", "office", "missing", "duplicated", "out_of_order", "altered", "invented")
+_HEADS = ("minted", "at edge", "at office", "missing", "duplicated", "out of order", "altered", "invented")
+
+
+def lines(verdict: Verdict) -> list[str]:
+    """The table and what belongs to it, as plain text."""
+    rows = [["device", *_HEADS, "name"]]
+    for entry in verdict.devices:
+        rows.append([str(entry.device), *(f"{getattr(entry, column):,}" for column in _COLUMNS), entry.name])
+    if verdict.devices:
+        sums = (f"{sum(getattr(entry, column) for entry in verdict.devices):,}" for column in _COLUMNS)
+        rows.append(["all", *sums, ""])
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]) - 1)]
+    out = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+        out.append(("  ".join(cells) + "  " + row[-1]).rstrip())
+    out.append("")
+    out += [
+        f"fault {'played' if f.happened else 'NOT PLAYED'}: {f.what} ({f.evidence})" for f in verdict.faults
+    ]
+    if verdict.rejects:
+        counts = ", ".join(
+            f"{reason} {count:,}" for reason, count in sorted(verdict.rejects.items()) if count
+        )
+        out.append(f"frames refused at the edge: {counts or 'none'}")
+    out += verdict.notes
+    return out
