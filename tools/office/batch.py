@@ -1,0 +1,213 @@
+"""One request body -> one checked batch, or one error that names the field. Pure: bytes in, values out."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cbor2
+from gatelink.errors import CborError
+
+from tools.office.errors import RequestError
+from tools.office.items import EventRow, cut
+
+VERSION = 1
+MAX_BODY = 4 * 1024 * 1024
+MAX_ROWS = 20_000
+MAX_DEVICES = 4_096
+MAX_ITEMS = 4_096
+MAX_RUN = 256
+LANES = ("normal", "alarm")
+
+_U24, _U32, _U40, _MS, _POS = (1 << 24) - 1, (1 << 32) - 1, (1 << 40) - 1, (1 << 48) - 1, (1 << 63) - 1
+_NUMBERS = (
+    ("pos", 1, _POS),
+    ("device", 0, _U32),
+    ("boot", 0, _U24),
+    ("first_seq", 1, _U32 + 1),
+    ("last_seq", 0, _U32),
+    ("uptime_cs", 0, _U40),
+    ("t_lo_ms", 0, _MS),
+    ("t_hi_ms", 0, _MS),
+    ("received_ms", 0, _MS),
+    ("skipped", 0, _U32),
+)
+_BOUNDS = tuple((low, high) for _, low, high in _NUMBERS)
+_KEYS = {"v", "site", "edge", "lane", "rows", "devices"}
+
+
+class Run(NamedTuple):
+    """A run of a device's events as one row brought them; no events: a row that only carries the chain value."""
+
+    device: int
+    boot: int
+    first_seq: int
+    last_seq: int
+    skipped: int
+    mac_before: bytes | None
+    mac8: bytes | None
+    events: list[EventRow]
+
+
+@dataclass(frozen=True)
+class DeviceNote:
+    """What the edge last knew of a device; None = not known."""
+
+    device: int
+    role: int | None
+    name: str
+    firmware: str | None
+    battery_mv: int | None
+    last_contact_ms: int | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Everything of one request, checked."""
+
+    site: str
+    site_key: int
+    edge: str
+    lane: str
+    through: int
+    runs: list[Run]
+    notes: list[DeviceNote]
+
+
+def _refuse_tag(_decoder: object, tag: object) -> object:
+    raise ValueError(f"tag {getattr(tag, 'tag', '?')}: a batch holds no tags")
+
+
+# Tags that cbor2 would turn into dates, big numbers, regular expressions and the like: none belongs here.
+_NO_TAGS = {number: (lambda decoder: _refuse_tag(decoder, None)) for number in (*range(6), *range(21, 38), *range(100, 1005))}
+
+
+def decode(body: bytes, site: str, site_key: int) -> Batch:
+    """The batch in `body` for the site of the address. Raises RequestError; the caller has capped the body's size."""
+    top = _load(body)
+    if type(top) is not dict:
+        raise RequestError("body", "must be a map with the keys " + ", ".join(sorted(_KEYS)))
+    for key in top:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, 1) if isinstance(key, str) else []
+            raise RequestError(_shown(key), f"unknown key; did you mean {near[0]}?" if near else "unknown key")
+    for key in ("v", "site", "edge", "lane", "rows", "devices"):
+        if key not in top:
+            raise RequestError(key, "is missing")
+    if type(top["v"]) is not int or top["v"] != VERSION:
+        raise RequestError("v", f"this office speaks version {VERSION}")
+    if top["site"] != site:
+        raise RequestError("site", f"must be the site of the address, {site!r}")
+    if type(top["lane"]) is not str or top["lane"] not in LANES:
+        raise RequestError("lane", "must be normal or alarm")
+    edge = _text(top["edge"], "edge", 64)
+    notes = _notes(top["devices"])
+    rows = top["rows"]
+    if type(rows) is not list or len(rows) > MAX_ROWS:
+        raise RequestError("rows", f"must be an array of at most {MAX_ROWS} rows")
+    runs: list[Run] = []
+    through = 0
+    for index, row in enumerate(rows):
+        pos, run = _run(row, index, site_key)
+        if pos <= through:
+            raise RequestError(f"rows[{index}].pos", f"must rise from row to row; {pos} follows {through}")
+        through = pos
+        runs.append(run)
+    return Batch(site, site_key, edge, top["lane"], through, runs, notes)
+
+
+def _load(body: bytes) -> Any:
+    try:
+        return cbor2.loads(
+            body,
+            tag_hook=_refuse_tag,
+            semantic_decoders=_NO_TAGS,
+            max_depth=6,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+        )
+    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise RequestError("body", f"is no CBOR that is spoken here: {str(error)[:120]}", 400) from error
+
+
+def _run(row: Any, index: int, site_key: int) -> tuple[int, Run]:
+    if type(row) is not list or len(row) != 13:
+        raise RequestError(f"rows[{index}]", "must be an array of 13 values")
+    numbers = (*row[:9], row[9])
+    for number, (low, high) in zip(numbers, _BOUNDS, strict=True):
+        if type(number) is not int or not low <= number <= high:
+            _wrong_number(numbers, index)
+    pos, device, boot, first, last, uptime, t_lo, t_hi, received, skipped = numbers
+    mac_before, items, mac8 = row[10:]
+    for name, mac in (("mac_before", mac_before), ("mac8", mac8)):
+        if mac is not None and (type(mac) is not bytes or len(mac) != 8):
+            raise RequestError(f"rows[{index}].{name}", "must be 8 bytes or null")
+    if t_lo > t_hi:
+        raise RequestError(f"rows[{index}].t_lo_ms", "must not be later than t_hi_ms")
+    if skipped >= first:
+        raise RequestError(f"rows[{index}].skipped", f"at most {first - 1} events lie before {first}")
+    count = last - first + 1
+    if not 0 <= count <= MAX_RUN:
+        raise RequestError(f"rows[{index}].last_seq", f"must be first_seq - 1 up to first_seq + {MAX_RUN - 1}")
+    if type(items) is not bytes or len(items) > MAX_ITEMS:
+        raise RequestError(f"rows[{index}].items", f"must be a byte string of at most {MAX_ITEMS} bytes")
+    if count == 0:
+        if items or mac8 is None:
+            raise RequestError(f"rows[{index}].items", "a row without events has empty items and a mac8")
+        return pos, Run(device, boot, first, last, skipped, mac_before, mac8, [])
+    try:
+        events = cut(items, count, (site_key, device, boot, first, uptime, t_lo, t_hi, received))
+    except (ValueError, IndexError, CborError) as error:
+        text = str(error) or "ends within an item, or is empty"
+        raise RequestError(f"rows[{index}].items", text) from error
+    return pos, Run(device, boot, first, last, skipped, mac_before, mac8, events)
+
+
+def _wrong_number(numbers: tuple[Any, ...], index: int) -> None:
+    for number, (name, low, high) in zip(numbers, _NUMBERS, strict=True):
+        if type(number) is not int or not low <= number <= high:
+            raise RequestError(f"rows[{index}].{name}", f"must be a whole number from {low} to {high}")
+
+
+def _notes(devices: Any) -> list[DeviceNote]:
+    if type(devices) is not dict or len(devices) > MAX_DEVICES:
+        raise RequestError("devices", f"must be a map of at most {MAX_DEVICES} devices")
+    notes: list[DeviceNote] = []
+    for device, note in devices.items():
+        if type(device) is not int or not 0 <= device <= _U32:
+            raise RequestError(f"devices.{_shown(device)}", "a device is a number from 0 to 4294967295")
+        at = f"devices.{device}"
+        if type(note) is not list or len(note) != 5:
+            raise RequestError(at, "must be [role, name, firmware, battery_mv, last_contact_ms]")
+        role, name, firmware, battery, contact = note
+        notes.append(
+            DeviceNote(
+                device,
+                _optional(role, f"{at}.role", 255),
+                _text(name, f"{at}.name", 64),
+                None if firmware is None else _text(firmware, f"{at}.firmware", 32),
+                _optional(battery, f"{at}.battery_mv", 100_000),
+                _optional(contact, f"{at}.last_contact_ms", _MS),
+            )
+        )
+    return notes
+
+
+def _optional(value: Any, field: str, high: int) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= high:
+        raise RequestError(field, f"must be null or a whole number from 0 to {high}")
+    return value
+
+
+def _text(value: Any, field: str, limit: int) -> str:
+    if type(value) is not str or len(value) > limit or not value.isprintable():
+        raise RequestError(field, f"must be printable text of at most {limit} characters")
+    return value
+
+
+def _shown(key: Any) -> str:
+    """A peer's key, fit for a message: short and printable."""
+    return ascii(key)[:40].strip("'")

@@ -1,0 +1,125 @@
+"""What the office asks of a database. Every backend passes tests/store_suite.py; nothing else may be relied on.
+
+Calls block. `take` and `check` come from one thread, the writer's; all others may come from any one other thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from tools.office.batch import Batch
+from tools.office.chain import Chain
+from tools.office.intervals import Span
+
+MISFIT, UNPROVEN, DOUBLE = 0, 1, 2  # reasons of a finding
+
+
+class Account(NamedTuple):
+    """How complete a device is: nothing is missing up to complete_to; `missing` are the gaps above, oldest first."""
+
+    complete_to: int
+    missing: list[Span]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of a batch: it is on the disk."""
+
+    events: int
+    added: int
+    conflicts: int
+    devices: dict[int, Account]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An interval of events that the chain does not prove, and why (MISFIT, UNPROVEN, DOUBLE)."""
+
+    first: int
+    last: int
+    reason: int
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """Everything that is known of one device."""
+
+    site: str
+    device: int
+    edge: str
+    role: int | None
+    name: str
+    firmware: str | None
+    battery_mv: int | None
+    last_contact_ms: int | None
+    stored: int  # highest sequence number accounted for
+    complete_to: int
+    missing: list[Span] = field(default_factory=list)
+    lost: list[Span] = field(default_factory=list)
+    conflicts: int = 0
+    checked_to: int = 0
+    verified_to: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+class StoredEvent(NamedTuple):
+    """One event as it came."""
+
+    site: str
+    device: int
+    seq: int
+    boot: int
+    kind: int
+    uptime_cs: int
+    t_lo_ms: int
+    t_hi_ms: int
+    received_ms: int
+    payload: bytes
+
+
+class Cursor(NamedTuple):
+    """A place in the list of events by time: those before it come next."""
+
+    t_lo_ms: int
+    site_key: int
+    device: int
+    seq: int
+    boot: int
+
+
+class Page(NamedTuple):
+    """One page of events, latest first; `older` continues it, None when this was the last."""
+
+    events: list[StoredEvent]
+    older: Cursor | None
+
+
+class Store(Protocol):
+    """The narrow interface."""
+
+    def site_key(self, site: str) -> int:
+        """The number of a site, made when it is new."""
+
+    def take(self, batch: Batch, stored_ms: int) -> Taken:
+        """Store a batch in one transaction, on the disk when this returns. Raises StoreError: nothing was done."""
+
+    def check(self, site_key: int, device: int, chain: Chain, now_ms: int, limit: int) -> bool:
+        """Follow a device's chain over about `limit` events more; True when there is more to do at once."""
+
+    def unchecked(self) -> list[tuple[int, int]]:
+        """(site key, device) whose chain may have more to follow, for the start."""
+
+    def devices(self, site: str | None = None, device: int | None = None) -> list[DeviceState]:
+        """The devices, by site and number."""
+
+    def events(
+        self, site: str | None, device: int | None, kinds: tuple[int, ...], before: Cursor | None, limit: int
+    ) -> Page:
+        """The latest events, optionally of one site, one device, some kinds, older than a cursor."""
+
+    def history(self, site: str, device: int, after_seq: int, limit: int) -> list[StoredEvent]:
+        """A device's events in its own order, beginning after a sequence number."""
+
+    def close(self) -> None:
+        """Let go of the database; nothing may be under way."""

@@ -1,0 +1,278 @@
+"""The store in one SQLite file: one writing connection, one reading one, every commit on the disk before it returns."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from tools.office import intervals
+from tools.office.batch import Batch, Run
+from tools.office.chain import Chain
+from tools.office.errors import StoreError
+from tools.office.intervals import Span
+from tools.office.items import EventRow
+from tools.office.store import check, reading
+from tools.office.store.base import DOUBLE, Account, Cursor, DeviceState, Page, StoredEvent, Taken
+
+MAX_GAPS = 64  # gaps named in a receipt, for each device
+SCHEMA = Path(__file__).with_name("schema_v1.sql")
+VERSION = 1
+
+Writes = list[tuple[object, ...]]
+_ADD_EVENT = "INSERT OR IGNORE INTO event VALUES (?,?,?,?,?,?,?,?,?,?)"
+
+
+class SqliteStore:
+    """base.Store on one file in `folder`; a second process on the same folder is refused."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(folder / "office.lock")
+            self._write = apsw.Connection(str(folder / "office.db"))
+            _prepare(self._write)
+            self._read = apsw.Connection(str(folder / "office.db"), flags=apsw.SQLITE_OPEN_READONLY)
+            self._read.set_busy_timeout(5_000)
+        except (apsw.Error, OSError) as error:
+            raise StoreError(f"{folder}: the database can't be opened: {error}") from error
+
+    def site_key(self, site: str) -> int:
+        """base.Store.site_key"""
+        with _transaction(self._write):
+            self._write.execute("INSERT OR IGNORE INTO site (id) VALUES (?)", (site,))
+            return int(self._write.execute("SELECT key FROM site WHERE id = ?", (site,)).get)
+
+    def take(self, batch: Batch, stored_ms: int) -> Taken:
+        """base.Store.take"""
+        with _transaction(self._write):
+            return _Intake(self._write, batch, stored_ms).take()
+
+    def check(self, site_key: int, device: int, chain: Chain, now_ms: int, limit: int) -> bool:
+        """base.Store.check"""
+        with _transaction(self._write):
+            return check.follow(self._write, site_key, device, chain, now_ms, limit)
+
+    def unchecked(self) -> list[tuple[int, int]]:
+        """base.Store.unchecked"""
+        with _errors():
+            return check.unfinished(self._write)
+
+    def devices(self, site: str | None = None, device: int | None = None) -> list[DeviceState]:
+        """base.Store.devices"""
+        with _snapshot(self._read):
+            return reading.devices(self._read, site, device)
+
+    def events(
+        self, site: str | None, device: int | None, kinds: tuple[int, ...], before: Cursor | None, limit: int
+    ) -> Page:
+        """base.Store.events"""
+        with _snapshot(self._read):
+            return reading.events(self._read, site, device, kinds, before, limit)
+
+    def history(self, site: str, device: int, after_seq: int, limit: int) -> list[StoredEvent]:
+        """base.Store.history"""
+        with _snapshot(self._read):
+            return reading.history(self._read, site, device, after_seq, limit)
+
+    def close(self) -> None:
+        """base.Store.close"""
+        with _errors():
+            self._read.close()
+            self._write.close()
+        os.close(self._lock)
+
+
+class _Intake:
+    """One batch on its way into the tables, within a transaction."""
+
+    def __init__(self, db: apsw.Connection, batch: Batch, stored_ms: int) -> None:
+        self._db = db
+        self._batch = batch
+        self._site = batch.site_key
+        self._now = stored_ms
+        self._spans: dict[int, list[Span]] = {}
+        self._known: dict[int, list[Span]] = {}
+        self._events: list[EventRow] = []
+        self._proofs: Writes = []
+        self._rewind: dict[int, int] = {}  # device -> lowest sequence number that a new chain value was for
+        self._conflicts = 0
+
+    def take(self) -> Taken:
+        self._note_devices()
+        added = 0
+        for run in self._batch.runs:
+            spans = self._spans_of(run.device)
+            if run.skipped:
+                self._declare_loss(run, spans)
+            if run.events:
+                if intervals.within(spans, run.first_seq, run.last_seq):
+                    added += self._flush()
+                    self._compare(run)
+                intervals.add(spans, run.first_seq, run.last_seq)
+                self._events += run.events
+            if run.mac8 is not None and run.last_seq:
+                self._proofs.append((self._site, run.device, run.last_seq, run.mac8, 0 if run.events else 1))
+        added += self._flush()
+        self._store_proofs()
+        self._store_spans()
+        count = sum(len(run.events) for run in self._batch.runs)
+        batch = self._batch
+        self._db.execute(
+            "INSERT INTO batch (site, edge, lane, through, events, added, stored_ms) VALUES (?,?,?,?,?,?,?)",
+            (self._site, batch.edge, batch.lane, batch.through, count, added, self._now),
+        )
+        accounts = {
+            device: Account(intervals.complete_to(spans), intervals.missing(spans, MAX_GAPS))
+            for device, spans in self._spans.items()
+        }
+        return Taken(count, added, self._conflicts, accounts)
+
+    def _note_devices(self) -> None:
+        seen = sorted({run.device for run in self._batch.runs} | {note.device for note in self._batch.notes})
+        self._db.executemany(
+            "INSERT INTO device (site, device, edge) VALUES (?1, ?2, ?3)"
+            " ON CONFLICT DO UPDATE SET edge = ?3 WHERE edge <> ?3",
+            [(self._site, device, self._batch.edge) for device in seen],
+        )
+        # An older batch may come after a younger one: what was known last stands.
+        self._db.executemany(
+            "UPDATE device SET role = coalesce(?3, role), name = ?4, firmware = coalesce(?5, firmware),"
+            " battery_mv = coalesce(?6, battery_mv), last_contact_ms = coalesce(?7, last_contact_ms)"
+            " WHERE site = ?1 AND device = ?2 AND coalesce(?7, 0) >= coalesce(last_contact_ms, 0)",
+            [
+                (self._site, n.device, n.role, n.name, n.firmware, n.battery_mv, n.last_contact_ms)
+                for n in self._batch.notes
+            ],
+        )
+
+    def _spans_of(self, device: int) -> list[Span]:
+        spans = self._spans.get(device)
+        if spans is None:
+            spans = self._spans[device] = check.spans(self._db, self._site, device)
+            self._known[device] = spans.copy()
+        return spans
+
+    def _declare_loss(self, run: Run, spans: list[Span]) -> None:
+        first, last = run.first_seq - run.skipped, run.first_seq - 1
+        self._db.execute(
+            "INSERT OR IGNORE INTO loss VALUES (?,?,?,?,?)", (self._site, run.device, first, last, self._now)
+        )
+        intervals.add(spans, first, last)
+        if run.mac_before is not None:
+            self._proofs.append((self._site, run.device, last, run.mac_before, 2))
+
+    def _flush(self) -> int:
+        """Write the events gathered so far; how many of them were new."""
+        if not self._events:
+            return 0
+        before = self._db.total_changes()
+        self._db.executemany(_ADD_EVENT, self._events)
+        self._events = []
+        return self._db.total_changes() - before
+
+    def _compare(self, run: Run) -> None:
+        """Some of these numbers are accounted for already: the same content is a repetition, another is evidence."""
+        stored: dict[int, list[tuple[int, int, bytes]]] = {}
+        for seq, boot, uptime_cs, payload in self._db.execute(
+            "SELECT seq, boot, uptime_cs, payload FROM event WHERE site = ? AND device = ? AND seq BETWEEN ? AND ?",
+            (self._site, run.device, run.first_seq, run.last_seq),
+        ):
+            stored.setdefault(seq, []).append((boot, uptime_cs, payload))
+        for event in run.events:
+            seq, boot, uptime_cs, payload = event[2], event[3], event[5], event[9]
+            others = stored.get(seq, [])
+            if not others or (boot, uptime_cs, payload) in others:
+                continue
+            self._conflicts += 1
+            if any(other[0] == boot for other in others):
+                row = (self._site, run.device, seq, boot, uptime_cs, payload, self._batch.edge, self._now)
+                self._db.execute("INSERT OR IGNORE INTO conflict VALUES (?,?,?,?,?,?,?,?)", row)
+            else:
+                check.found(self._db, self._site, run.device, [(seq, seq, DOUBLE)], self._now)
+
+    def _store_proofs(self) -> None:
+        for proof in self._proofs:
+            self._db.execute("INSERT OR IGNORE INTO proof VALUES (?,?,?,?,?)", proof)
+            if self._db.changes():
+                _, device, seq, *_ = proof
+                assert isinstance(device, int)
+                assert isinstance(seq, int)
+                self._rewind[device] = min(seq, self._rewind.get(device, seq))
+        for device, seq in self._rewind.items():
+            check.rewind(self._db, self._site, device, seq)
+
+    def _store_spans(self) -> None:
+        for device, spans in self._spans.items():
+            old, new = set(self._known[device]), set(spans)
+            for first, _ in old - new:
+                self._db.execute(
+                    "DELETE FROM span WHERE site = ? AND device = ? AND first = ?", (self._site, device, first)
+                )
+            for first, last in sorted(new - old):
+                self._db.execute("INSERT INTO span VALUES (?,?,?,?)", (self._site, device, first, last))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise StoreError(f"the database could not do it: {error}") from error
+
+
+@contextmanager
+def _transaction(db: apsw.Connection) -> Iterator[None]:
+    with _errors():
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def _snapshot(db: apsw.Connection) -> Iterator[None]:
+    """One state of the database for all reads within."""
+    with _errors():
+        db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            db.execute("COMMIT")
+
+
+def _lock(path: Path) -> int:
+    """Hold `path` as long as this process lives; its text is our process id."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(handle, 20).decode("ascii", "replace").strip()
+        os.close(handle)
+        raise StoreError(f"{path.parent}: another office server (process {holder}) works on this folder") from error
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+    return handle
+
+
+def _prepare(db: apsw.Connection) -> None:
+    db.set_busy_timeout(5_000)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA wal_autocheckpoint = 4000")
+    db.execute("PRAGMA cache_size = -65536")
+    found = db.pragma("user_version")
+    if found == VERSION:
+        return
+    if found != 0:
+        raise StoreError(f"the database is of version {found}; this office server reads version {VERSION}")
+    with _transaction(db):
+        db.execute(SCHEMA.read_text(encoding="utf-8"))
