@@ -1,7 +1,5 @@
 # Power-cut drills of the journal, shared by the long suite (CPython) and the short one (also on the real VM).
-import random
-
-from firmware.tests.nor import IN_ORDER, SCATTERED, STYLES, Marks, Nor, PowerCut
+from firmware.tests.nor import IN_ORDER, SCATTERED, STYLES, Marks, Nor, PowerCut, seeded
 from node.journal import Journal
 
 KEY = bytes(range(32))
@@ -90,14 +88,14 @@ def cut_append(world, event, op, point, style=IN_ORDER):
 # of its erase, and around its NVS write) on a copy; now and then a damaged copy is what the history goes on
 # with.
 def drill(blocks, block_size, events, seed, step=1, erase_points=64, budget=None):
-    rand = random.Random(seed)
+    rand = seeded(seed)
     world = World(blocks, block_size, seed)
     boot = 1
     uptime_cs = 0
     for _ in range(events):
         if budget and world.cuts >= budget:
             break
-        uptime_cs += rand.getrandbits(rand.choice((4, 9, 34)))
+        uptime_cs += rand.getrandbits(rand.choice((4, 9, 30)))
         journal = world.journal()
         # a cut spoils one slot and the event needs another: nearly full is as full as a drill can be
         if journal.free < 3:

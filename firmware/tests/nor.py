@@ -2,6 +2,14 @@
 import random
 
 
+# A generator of its own where there is such a thing, else the interpreter's only one, seeded anew.
+def seeded(seed):
+    if hasattr(random, "Random"):
+        return random.Random(seed)
+    random.seed(seed)
+    return random
+
+
 class PowerCut(Exception):
     pass
 
@@ -19,7 +27,7 @@ class Nor:
         self.block_size = block_size
         self.size = blocks * block_size
         self.data = bytearray(b"\xff" * self.size)
-        self.random = random.Random(seed) if hasattr(random, "Random") else random
+        self.random = seeded(seed)
         self.cut = None
         # programs that wanted to set a bit: a journal that programs a slot twice would show here
         self.conflicts = 0

@@ -1,8 +1,6 @@
 # The other end of an uplink for tests: an edge that keeps what it was sent, and a link that loses, doubles
 # and reorders frames. Time is virtual, in ms; every fate comes from one seed.
-import random
-
-from firmware.tests.nor import Marks, Nor
+from firmware.tests.nor import Marks, Nor, seeded
 from gatelink import cose, events, messages, reasons
 from gatelink.errors import GatelinkError
 from node.clock import Clock
@@ -125,7 +123,7 @@ class Edge:
 # A device (journal and uplink), the link and the edge, driven in virtual time.
 class Lab:
     def __init__(self, seed, loss=0, doubled=0, delay_ms=(5, 40), blocks=8):
-        self.rand = random.Random(seed)
+        self.rand = seeded(seed)
         self.loss = loss
         self.doubled = doubled
         self.delay_ms = delay_ms
