@@ -8,13 +8,14 @@ const SPIN_READS = 300; // clock reads without a wait in between that count as a
 const SPIN_STEP_US = 50;
 
 export class Clock {
-  constructor({mode, speed = 1, nowUs = 0, startedMs = 0, inbox = null}) {
+  constructor({mode, speed = 1, nowUs = 0, startedMs = 0, inbox = null, realNowMs = () => 0}) {
     this.mode = mode;
     this.speed = speed;
     this.startedMs = startedMs;
     this.now = nowUs;
     this.targetUs = nowUs;
     this.inbox = inbox;
+    this.realNowMs = realNowMs;
     this.onSettled = () => {};
     this.queue = [];
     this.order = 0;
@@ -24,7 +25,7 @@ export class Clock {
 
   wall() {
     if (this.mode === 'manual') return this.targetUs;
-    if (this.mode === 'scaled') return (Date.realNow() - this.startedMs) * 1000 * this.speed;
+    if (this.mode === 'scaled') return (this.realNowMs() - this.startedMs) * 1000 * this.speed;
     return Infinity;
   }
 
@@ -98,5 +99,3 @@ export function install(readUs, spin, epochMs) {
     return epochMs + Math.floor(readUs() / 1000);
   };
 }
-
-Date.realNow ??= Date.now.bind(Date);

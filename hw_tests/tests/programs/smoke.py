@@ -33,7 +33,7 @@ async def main():
         print("caught", error)
     try:
         await asyncio.wait_for_ms(ticker([]), 50)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         print("timeout")
     flag = asyncio.ThreadSafeFlag()
     machine.Timer(period=30_000, mode=machine.Timer.ONE_SHOT, callback=lambda _t: flag.set())

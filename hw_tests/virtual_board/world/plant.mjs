@@ -1,0 +1,178 @@
+// Layer: everything around the chip, wired by role: contacts, reader, loops, boom, lamps, sounder, battery.
+// Levels are those of firmware/boards: contacts to ground read 0 when pressed or at the limit, a free loop reads 0.
+import {Boom} from './boom.mjs';
+import {Pn532} from './pn532.mjs';
+import {sendBits, wiegandBits} from './wiegand.mjs';
+
+const KEPT = 512; // changes of outputs that are remembered
+const BOUNCE_US = 800;
+const LIGHTS = ['led_green', 'led_red', 'lamp', 'vibration', 'uplink_de'];
+const RELAYS = {relay_up: 'up', relay_down: 'down'};
+
+export class Plant {
+  // `saved`: what state().saved was before the power went.
+  constructor(machine, wiring, saved = {}, settings = {}) {
+    this.clock = machine.clock;
+    this.machine = machine;
+    this.wiring = wiring;
+    this.pins = machine.pins;
+    this.outputs = {};
+    this.beeps = [];
+    this.loops = saved.loops ?? {safety: false, approach: false};
+    this.batteryMv = saved.batteryMv ?? settings.battery_mv ?? 4000;
+    this.nfc = null;
+    this.boom = null;
+    this.passed = 0;
+    for (const [role, pin] of Object.entries(wiring)) {
+      if (/^(button|wiegand)_/.test(role)) this.pins.drive(pin, 1);
+    }
+    for (const role of LIGHTS) this.watch(role);
+    if (wiring.buzzer !== undefined) this.listen(wiring.buzzer);
+    if (wiring.battery_adc !== undefined) machine.adc.set(wiring.battery_adc, () => this.batteryMv * 500);
+    if (wiring.reader_uart !== undefined) this.wireReader(wiring);
+    if (wiring.relay_up !== undefined) this.wireBoom(saved, settings);
+    for (const name of Object.keys(this.loops)) this.loop(name, this.loops[name]);
+  }
+
+  ms() {
+    return Math.round((this.clock.now - this.machine.bootUs) / 1000);
+  }
+
+  watch(role, on = () => {}) {
+    const pin = this.wiring[role];
+    if (pin === undefined) return;
+    const seen = {level: 0, changes: []};
+    this.outputs[role] = seen;
+    this.pins.watch(pin, (level) => {
+      seen.level = level;
+      seen.changes.push([this.ms(), level]);
+      if (seen.changes.length > KEPT) seen.changes.shift();
+      on(level);
+    });
+  }
+
+  listen(pin) {
+    let since = 0;
+    let pitch = 0;
+    this.pins.watch(pin, (level, frequency) => {
+      if (pitch) {
+        this.beeps.push([since, this.ms() - since, pitch]);
+        if (this.beeps.length > KEPT) this.beeps.shift();
+      }
+      since = this.ms();
+      pitch = level ? frequency || 1 : 0;
+    });
+  }
+
+  wireReader(wiring) {
+    const uart = this.machine.uarts[wiring.reader_uart];
+    this.nfc = new Pn532(this.clock, (bytes) => uart.receive(Buffer.from(bytes)));
+    uart.send = (bytes) => this.nfc.receive(bytes);
+    if (wiring.reader_reset === undefined) return;
+    this.pins.pin(wiring.reader_reset).onOutput = () => {
+      const pin = this.pins.pin(wiring.reader_reset);
+      this.nfc.setPower(pin.mode !== 3 || pin.out === 1);
+    };
+  }
+
+  wireBoom(saved, settings) {
+    const {limit_open: open, limit_closed: closed} = this.wiring;
+    this.boom = new Boom(this.clock, {travelMs: settings.travel_ms, position: saved.position ?? 0}, (isOpen, isClosed) => {
+      this.pins.drive(open, isOpen ? 0 : 1);
+      this.pins.drive(closed, isClosed ? 0 : 1);
+    });
+    for (const [role, name] of Object.entries(RELAYS)) this.watch(role, (level) => this.boom.relay(name, level));
+  }
+
+  role(name) {
+    const pin = this.wiring[name];
+    if (pin === undefined) throw new Error(`this board has no ${name}`);
+    return pin;
+  }
+
+  // Each of these starts something and returns how many milliseconds it lasts.
+  tap(uid, holdMs) {
+    if (!this.nfc) throw new Error('this board has no card reader');
+    if (![4, 7, 10].includes(uid.length)) throw new Error('a UID has 4, 7 or 10 bytes');
+    this.nfc.place(uid);
+    this.clock.after(holdMs * 1000, () => {
+      if (this.nfc.card === uid) this.nfc.place(null);
+    });
+    return holdMs;
+  }
+
+  press(button, ms) {
+    const pin = this.role(`button_${button}`);
+    const contact = [[0, 0], [BOUNCE_US, 1], [2 * BOUNCE_US, 0], [ms * 1000, 1], [ms * 1000 + BOUNCE_US, 0],
+      [ms * 1000 + 2 * BOUNCE_US, 1]];
+    for (const [us, level] of contact) this.clock.after(us, () => this.pins.drive(pin, level));
+    return ms + 2;
+  }
+
+  loop(name, occupied) {
+    this.loops[name] = occupied;
+    if (name === 'safety' && this.boom) this.boom.occupy(occupied);
+    this.pins.drive(this.wiring[`loop_${name}`], occupied ? 1 : 0);
+    return 0;
+  }
+
+  present(credential, lane) {
+    return this.bits(wiegandBits(credential), lane);
+  }
+
+  bits(bits, lane) {
+    const lines = [this.role(`wiegand_${lane}_d0`), this.role(`wiegand_${lane}_d1`)];
+    return sendBits(this.clock, bits, (bit, level) => this.pins.drive(lines[bit], level)) / 1000;
+  }
+
+  // A vehicle drives up, shows its credential, waits for the open boom, passes, leaves. done(outcome) at the end:
+  // {outcome: 'passed' | 'turned_away', waited_ms}.
+  vehicle({credential, lane, approach_ms: approachMs, pass_ms: passMs, patience_ms: patienceMs}, done) {
+    const {boom, clock} = this;
+    if (!boom) throw new Error('this board has no boom');
+    const after = (ms, action) => clock.after(ms * 1000, action);
+    const inward = lane === 'in';
+    let shownUs = 0;
+    const enter = () => {
+      if (!boom.isOpen()) { // it closes again before the wheels turn
+        boom.whenOpen(() => after(600, enter));
+        return;
+      }
+      this.loop('safety', true);
+      if (inward) after(passMs * 0.4, () => this.loop('approach', false));
+      after(passMs, () => {
+        this.loop('safety', false);
+        this.passed += 1;
+        done({outcome: 'passed', waited_ms: Math.round((clock.now - shownUs) / 1000 - passMs)});
+      });
+    };
+    if (inward) this.loop('approach', true);
+    after(approachMs, () => {
+      shownUs = clock.now;
+      this.present(credential, lane);
+      let gone = null;
+      const waiting = () => {
+        clock.cancel(gone);
+        after(600, enter);
+      };
+      gone = after(patienceMs, () => {
+        boom.forget(waiting);
+        if (inward) this.loop('approach', false);
+        done({outcome: 'turned_away', waited_ms: patienceMs});
+      });
+      boom.whenOpen(waiting);
+    });
+  }
+
+  state() {
+    const relays = {};
+    const leds = {};
+    for (const [role, seen] of Object.entries(this.outputs)) (role in RELAYS ? relays : leds)[role] = seen;
+    return {leds, relays, beeps: this.beeps, loops: this.loops, battery_mv: this.batteryMv, passed: this.passed,
+      boom: this.boom ? this.boom.state() : null};
+  }
+
+  saved() {
+    return {loops: this.loops, batteryMv: this.batteryMv, ...(this.boom ? {position: this.boom.position()} : {})};
+  }
+}
