@@ -1,0 +1,352 @@
+"""Layer: reads and validates the configuration files; a mistake is named with file, line, key and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from edge_agent.clock import Rehearsal
+from edge_agent.config_schema import (
+    DEVICE_KEYS,
+    LIST_TABLES,
+    MISSING,
+    REQUIRED,
+    REQUIRED_TABLES,
+    TABLES,
+    Key,
+)
+from edge_agent.errors import ConfigError
+
+MAX_FILE = 4 * 1024 * 1024
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]")
+_ASSIGN = re.compile(r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_.-]+)\s*=""")
+
+
+class Office(NamedTuple):
+    """Where batches go and how patiently; times real."""
+
+    url: str
+    token: str
+    ca_file: Path | None
+    timeout_s: float
+    connect_timeout_s: float
+    backoff_min_ms: int
+    backoff_max_ms: int
+    batch_rows: int
+    batch_bytes: int
+    in_flight: int
+
+
+class PortConfig(NamedTuple):
+    """One port: serial has path and baudrate, udp has listen."""
+
+    kind: str
+    name: str
+    path: str
+    baudrate: int
+    listen: tuple[str, int]
+    reconnect_max_ms: int
+
+
+class DeviceConfig(NamedTuple):
+    """One device that may talk to this edge; role as on the wire: 1 tag, 2 barrier."""
+
+    device: int
+    name: str
+    role: int
+    link_key: bytes
+    epoch: int
+
+    def __repr__(self) -> str:
+        return f"DeviceConfig({self.device}, {self.name!r})"
+
+
+class Config(NamedTuple):
+    """The whole configuration, checked; paths absolute."""
+
+    source: Path
+    site: str
+    edge: str
+    data_dir: Path
+    device_id: int
+    office: Office | None
+    ports: tuple[PortConfig, ...]
+    devices: tuple[DeviceConfig, ...]
+    window: int
+    offline_after_ms: int
+    command_retry_ms: int
+    clock_error_ms: int
+    drift_ppm: int
+    max_wait_ms: int
+    max_events: int
+    queue_frames: int
+    status_listen: tuple[str, int]
+    control_token: str
+    log_level: str
+    rehearsal: Rehearsal | None
+
+
+class _Lines:
+    """Where tables and keys stand in a TOML text: (table, index, key) -> line; the key "" is the header."""
+
+    def __init__(self, content: str) -> None:
+        self._at: dict[tuple[str, int, str], int] = {}
+        counts: dict[str, int] = {}
+        table, index = "", 0
+        for number, line in enumerate(content.splitlines(), 1):
+            header = _HEADER.match(line)
+            if header:
+                table = header[2].strip("\"'")
+                index = counts.get(table, 0)
+                if header[1] == "[[":
+                    counts[table] = index + 1
+                self._at.setdefault((table, index, ""), number)
+                continue
+            assign = _ASSIGN.match(line)
+            if assign:
+                key = assign[1].strip("\"'")
+                self._at.setdefault((table, index, key), number)
+                if not table and "." in key:
+                    first, _, rest = key.partition(".")
+                    self._at.setdefault((first, 0, rest), number)
+                    self._at.setdefault((first, 0, ""), number)
+
+    def of(self, table: str, index: int, key: str) -> int | None:
+        """Line of the key, else of its table, else None."""
+        found = self._at.get((table, index, key)) or self._at.get((table, index, ""))
+        return found or self._at.get(("", 0, table))
+
+
+class _File:
+    """One TOML file under validation."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.source = path.name
+        try:
+            if path.stat().st_size > MAX_FILE:
+                raise ConfigError(str(path), None, "", f"larger than {MAX_FILE} bytes")
+            content = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(str(path), None, "", f"can't be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(self.source, None, "", "is not UTF-8 text") from error
+        try:
+            self.data: dict[str, object] = tomllib.loads(content)
+        except tomllib.TOMLDecodeError as error:
+            where = re.search(r"at line (\d+)", str(error))
+            raise ConfigError(
+                self.source, int(where[1]) if where else None, "", f"not TOML: {error}"
+            ) from error
+        self.lines = _Lines(content)
+
+    def error(self, table: str, index: int, key: str, problem: str) -> ConfigError:
+        name = f"[{table}] {key}".strip() if table else key
+        return ConfigError(self.source, self.lines.of(table, index, key), name, problem)
+
+    def refuse_unknown(self, table: str, index: int, found: Mapping[str, object], known: list[str]) -> None:
+        for name in found:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.5)
+                hint = f'did you mean "{near[0]}"?' if near else "known here: " + ", ".join(known)
+                line = self.lines.of(table, index, name)
+                shown = f"[{table}] {name}" if table else f"[{name}]"
+                raise ConfigError(self.source, line, shown, f"is not known; {hint}")
+
+    def table(self, name: str, index: int, found: object, keys: tuple[Key, ...]) -> dict[str, object]:
+        if not isinstance(found, dict):
+            raise self.error(name, index, "", f"must be a table: a line [{name}] and its keys below it")
+        self.refuse_unknown(name, index, found, [key.name for key in keys])
+        values: dict[str, object] = {}
+        for key in keys:
+            if key.name not in found:
+                if key.default is REQUIRED:
+                    raise self.error(name, index, "", f'"{key.name}" is missing: {key.doc}')
+                values[key.name] = key.default
+                continue
+            value = found[key.name]
+            right = key.check(value)
+            if right:
+                raise self.error(
+                    name, index, key.name, f"{_shown(key.name, value)} is wrong; right is {right}"
+                )
+            values[key.name] = value
+        return values
+
+
+def _shown(key: str, value: object) -> str:
+    """The value for an error text: short, printable, and never a secret."""
+    if "key" in key or "token" in key:
+        return "the value"
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def load(path: Path | str) -> Config:
+    """Path of edge.toml -> Config. Raises ConfigError."""
+    file = _File(Path(path).absolute())
+    file.refuse_unknown("", 0, file.data, list(TABLES))
+    tables: dict[str, dict[str, object]] = {}
+    for name, keys in TABLES.items():
+        if name in LIST_TABLES:
+            continue
+        if name in REQUIRED_TABLES and name not in file.data:
+            raise ConfigError(
+                file.source, None, f"[{name}]", "is missing: " + ", ".join(k.name for k in keys)
+            )
+        if name in file.data:
+            tables[name] = file.table(name, 0, file.data[name], keys)
+        elif not any(key.default is REQUIRED for key in keys):
+            tables[name] = {key.name: key.default for key in keys}
+    edge = tables["edge"]
+    device_id = cast(int, edge["device_id"])
+    devices_file = _resolve(file, tables["devices"]["file"])
+    rehearsal = tables.get("rehearsal")
+    control = _secret(file, "status", "control_token_file", tables["status"]["control_token_file"])
+    return Config(
+        source=file.path,
+        site=cast(str, edge["site"]),
+        edge=cast(str, edge["id"]),
+        data_dir=_resolve(file, edge["data_dir"]),
+        device_id=device_id,
+        office=_office(file, tables["office"]) if "office" in file.data else None,
+        ports=_ports(file),
+        devices=load_devices(devices_file, device_id),
+        window=cast(int, tables["link"]["window"]),
+        offline_after_ms=cast(int, tables["link"]["offline_after_s"]) * 1000,
+        command_retry_ms=cast(int, tables["link"]["command_retry_ms"]),
+        clock_error_ms=cast(int, tables["time"]["error_ms"]),
+        drift_ppm=cast(int, tables["time"]["drift_ppm"]),
+        max_wait_ms=cast(int, tables["commit"]["max_wait_ms"]),
+        max_events=cast(int, tables["commit"]["max_events"]),
+        queue_frames=cast(int, tables["commit"]["queue_frames"]),
+        status_listen=_address(tables["status"]["listen"]),
+        control_token=control,
+        log_level=cast(str, tables["log"]["level"]),
+        rehearsal=Rehearsal(
+            cast(int, rehearsal["epoch_ms"]),
+            cast(int, rehearsal["started_ms"]),
+            cast(float, rehearsal["speed"]),
+        )
+        if rehearsal
+        else None,
+    )
+
+
+def _resolve(file: _File, value: object) -> Path:
+    return (file.path.parent / cast(str, value)).absolute()
+
+
+def _address(value: object) -> tuple[str, int]:
+    host, _, port = cast(str, value).rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _secret(file: _File, table: str, key: str, value: object) -> str:
+    """First line of a file that only its owner may read; "" if no file is named."""
+    if value == MISSING:
+        return ""
+    path = _resolve(file, value)
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise file.error(table, 0, key, f"{path.name} can't be read: {error}") from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise file.error(
+            table, 0, key, f"{path.name} is open to other users; right is: chmod 600 {path.name}"
+        )
+    token = lines[0].strip() if lines else ""
+    if not token:
+        raise file.error(table, 0, key, f"{path.name} is empty; right is the token in its first line")
+    return token
+
+
+def _office(file: _File, values: dict[str, object]) -> Office:
+    if values["url"] == MISSING:
+        raise file.error("office", 0, "", '"url" is missing: where batches go')
+    if bool(values["token"]) == bool(values["token_file"]):
+        raise file.error("office", 0, "token", 'exactly one of "token" and "token_file" is needed')
+    token = cast(str, values["token"]) or _secret(file, "office", "token_file", values["token_file"])
+    ca_file = None
+    if values["ca_file"] != MISSING:
+        ca_file = _resolve(file, values["ca_file"])
+        if not ca_file.is_file():
+            raise file.error("office", 0, "ca_file", f"{ca_file.name} does not exist")
+    if cast(int, values["backoff_min_ms"]) > cast(int, values["backoff_max_ms"]):
+        raise file.error("office", 0, "backoff_min_ms", "is larger than backoff_max_ms")
+    return Office(
+        url=cast(str, values["url"]).rstrip("/"),
+        token=token,
+        ca_file=ca_file,
+        timeout_s=cast(float, values["timeout_s"]),
+        connect_timeout_s=cast(float, values["connect_timeout_s"]),
+        backoff_min_ms=cast(int, values["backoff_min_ms"]),
+        backoff_max_ms=cast(int, values["backoff_max_ms"]),
+        batch_rows=cast(int, values["batch_rows"]),
+        batch_bytes=cast(int, values["batch_bytes"]),
+        in_flight=cast(int, values["in_flight"]),
+    )
+
+
+def _ports(file: _File) -> tuple[PortConfig, ...]:
+    found = file.data.get("port", [])
+    if not isinstance(found, list):
+        raise file.error("port", 0, "", "must be written [[port]], once for every port")
+    ports: list[PortConfig] = []
+    for index, entry in enumerate(found):
+        values = file.table("port", index, entry, TABLES["port"])
+        kind = cast(str, values["kind"])
+        needed, foreign = ("path", "listen") if kind == "serial" else ("listen", "path")
+        if values[needed] == MISSING:
+            raise file.error("port", index, "", f'"{needed}" is missing: a {kind} port needs it')
+        if values[foreign] != MISSING:
+            raise file.error("port", index, foreign, f"does not belong to a {kind} port; leave it out")
+        path = str(_resolve(file, values["path"])) if kind == "serial" else ""
+        listen = ("", 0) if kind == "serial" else _address(values["listen"])
+        name = cast(str, values["name"]) or cast(str, values[needed])
+        if any(port.name == name for port in ports):
+            raise file.error("port", index, needed, f"{name!r} is there twice; every port needs its own name")
+        ports.append(
+            PortConfig(
+                kind, name, path, cast(int, values["baudrate"]), listen, cast(int, values["reconnect_max_ms"])
+            )
+        )
+    return tuple(ports)
+
+
+def load_devices(path: Path, own_device: int) -> tuple[DeviceConfig, ...]:
+    """Path of devices.toml -> devices, sorted by id. Raises ConfigError; the file must be its owner's alone."""
+    file = _File(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ConfigError(
+            file.source, None, "", f"holds keys and is open to others; right is: chmod 600 {path.name}"
+        )
+    file.refuse_unknown("", 0, file.data, ["device"])
+    found = file.data.get("device", [])
+    if not isinstance(found, list):
+        raise file.error("device", 0, "", "must be written [[device]], once for every device")
+    devices: dict[int, DeviceConfig] = {}
+    for index, entry in enumerate(found):
+        if isinstance(entry, dict) and "event_key" in entry:
+            raise file.error(
+                "device", index, "event_key", "must not be on the edge: only device and office hold it"
+            )
+        values = file.table("device", index, entry, DEVICE_KEYS)
+        device = cast(int, values["id"])
+        if device in devices or device == own_device:
+            owner = "the edge itself ([edge] device_id)" if device == own_device else "another device"
+            raise file.error("device", index, "id", f"{device} is used by {owner}; every number only once")
+        devices[device] = DeviceConfig(
+            device,
+            cast(str, values["name"]),
+            {"tag": 1, "barrier": 2}[cast(str, values["role"])],
+            bytes.fromhex(cast(str, values["link_key"])),
+            cast(int, values["epoch"]),
+        )
+    return tuple(devices[device] for device in sorted(devices))

@@ -1,0 +1,191 @@
+"""Layer: what may stand in the configuration file; README and validation both follow this table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+Check = Callable[[object], str | None]
+
+
+class Key(NamedTuple):
+    """One key: `check` returns what would be right, or None if the value is; REQUIRED has no default."""
+
+    name: str
+    default: object
+    check: Check
+    doc: str
+
+
+REQUIRED: object = object()
+
+
+def text(low: int = 1, high: int = 200) -> Check:
+    """Strings of low..high characters on one line."""
+
+    def check(value: object) -> str | None:
+        good = isinstance(value, str) and low <= len(value) <= high and value.isprintable()
+        return None if good else f"a text of {low} to {high} characters in quotes"
+
+    return check
+
+
+def site_id(value: object) -> str | None:
+    """Short names that fit into a URL's path."""
+    good = isinstance(value, str) and 1 <= len(value) <= 64 and value.isascii()
+    good = good and all(c.isalnum() or c in "-_." for c in str(value))
+    return None if good else 'letters, digits, "-", "_" and ".", at most 64, for example "riverside-1"'
+
+
+def whole(low: int, high: int) -> Check:
+    """Integers low..high."""
+
+    def check(value: object) -> str | None:
+        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return None if good else f"a whole number from {low:,} to {high:,}, without quotes"
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """Numbers low..high."""
+
+    def check(value: object) -> str | None:
+        good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        return None if good else f"a number from {low:g} to {high:g}, without quotes"
+
+    return check
+
+
+def one_of(*choices: str) -> Check:
+    """One of the given words."""
+
+    def check(value: object) -> str | None:
+        return None if value in choices else "one of " + ", ".join(f'"{c}"' for c in choices)
+
+    return check
+
+
+def url(value: object) -> str | None:
+    """http:// or https:// with a host and no query."""
+    hint = 'an address such as "https://office.example.org" (http or https, no "?" or "#")'
+    if not isinstance(value, str):
+        return hint
+    parts = urlsplit(value)
+    good = (
+        parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+    )
+    return None if good else hint
+
+
+def listen(value: object) -> str | None:
+    """host:port, the host possibly in brackets; port 0 asks the system for a free one."""
+    hint = 'an address and port such as "127.0.0.1:8787"'
+    if not isinstance(value, str):
+        return hint
+    host, _, port = value.rpartition(":")
+    return None if host and port.isdigit() and int(port) <= 65535 else hint
+
+
+BAUD = (9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
+
+
+def baud(value: object) -> str | None:
+    """The rates that ESP32 boards and USB adapters both know."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value in BAUD
+    return None if good else "one of " + ", ".join(map(str, BAUD))
+
+
+def hex_key(value: object) -> str | None:
+    """32 bytes as 64 hexadecimal digits."""
+    good = isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdefABCDEF" for c in value)
+    return None if good else "64 hexadecimal digits in quotes (32 bytes)"
+
+
+PATH = text(1, 1000)
+MISSING = ""
+
+TABLES: dict[str, tuple[Key, ...]] = {
+    "edge": (
+        Key("site", REQUIRED, site_id, "the site's id, as the office knows it"),
+        Key("id", REQUIRED, site_id, "this machine's id, for the office's page and the logs"),
+        Key("data_dir", REQUIRED, PATH, "folder of the store; relative to this file"),
+        Key(
+            "device_id", 1, whole(1, 0xFFFFFFFF), "device number under which the edge records its own events"
+        ),
+    ),
+    "office": (
+        Key("url", MISSING, url, "where batches go; leave the table out to only collect"),
+        Key("token", MISSING, text(8, 500), "bearer token of the site; prefer token_file"),
+        Key("token_file", MISSING, PATH, "file with the bearer token in its first line, mode 0600"),
+        Key("ca_file", MISSING, PATH, "PEM certificates to trust for https, instead of the system's"),
+        Key("timeout_s", 30.0, number(0.1, 600), "whole time for one batch, real seconds"),
+        Key("connect_timeout_s", 10.0, number(0.1, 600), "time to connect, real seconds"),
+        Key("backoff_min_ms", 500, whole(1, 600_000), "first pause after a failure, real time"),
+        Key("backoff_max_ms", 60_000, whole(1, 3_600_000), "longest pause after failures, real time"),
+        Key("batch_rows", 500, whole(1, 10_000), "rows in one upload at most"),
+        Key("batch_bytes", 262_144, whole(1024, 8_388_608), "bytes of events in one upload at most"),
+        Key("in_flight", 4, whole(1, 32), "uploads of one lane under way at once"),
+    ),
+    "port": (
+        Key("kind", REQUIRED, one_of("serial", "udp"), "serial or udp"),
+        Key(
+            "name", MISSING, text(1, 40), "how status and logs call the port; its path or address if left out"
+        ),
+        Key("path", MISSING, PATH, "serial: the port's device file, better a /dev/serial/by-id link"),
+        Key("baudrate", 115200, baud, "serial: bits per second"),
+        Key("listen", MISSING, listen, "udp: address and port to listen on"),
+        Key("reconnect_max_ms", 5_000, whole(10, 600_000), "serial: longest pause between tries, real time"),
+    ),
+    "devices": (
+        Key("file", REQUIRED, PATH, "the devices with their keys (TOML, mode 0600); relative to this file"),
+    ),
+    "link": (
+        Key("window", 8, whole(1, 32), "event frames that a device may have under way"),
+        Key(
+            "offline_after_s",
+            300,
+            whole(1, 86_400),
+            "silence, in event time, after which a device counts as offline",
+        ),
+        Key("command_retry_ms", 300, whole(20, 2_000), "pause before a command is sent again, event time"),
+    ),
+    "time": (
+        Key("error_ms", 50, whole(0, 3_600_000), "how far this machine's clock may be off (NTP: 10 to 50)"),
+        Key("drift_ppm", 10, whole(0, 100_000), "how far a device's crystal may drift, parts per million"),
+    ),
+    "commit": (
+        Key("max_wait_ms", 0, whole(0, 1_000), "how long a group waits for company before it is committed"),
+        Key("max_events", 2_048, whole(1, 100_000), "events in one commit at most"),
+        Key(
+            "queue_frames",
+            4_096,
+            whole(16, 1_000_000),
+            "received frames that may wait for a commit; then ports pause",
+        ),
+    ),
+    "status": (
+        Key("listen", "127.0.0.1:8787", listen, "address of the status page (JSON at /status)"),
+        Key(
+            "control_token_file", MISSING, PATH, "file with the token that allows commands; none: no commands"
+        ),
+    ),
+    "log": (
+        Key("level", "info", one_of("debug", "info", "warning", "error"), "least level that is written"),
+    ),
+    "rehearsal": (
+        Key("epoch_ms", REQUIRED, whole(0, 1 << 47), "drills only: event time at started_ms, ms since 1970"),
+        Key("started_ms", REQUIRED, whole(0, 1 << 47), "drills only: real time of the start, ms since 1970"),
+        Key("speed", REQUIRED, number(0.001, 100_000), "drills only: event time per real time"),
+    ),
+}
+REQUIRED_TABLES = ("edge", "devices")
+LIST_TABLES = ("port",)
+DEVICE_KEYS: tuple[Key, ...] = (
+    Key("id", REQUIRED, whole(2, 0xFFFFFFFF), "the device's number"),
+    Key("name", MISSING, text(1, 64), "what people call it"),
+    Key("role", REQUIRED, one_of("tag", "barrier"), "tag or barrier"),
+    Key("link_key", REQUIRED, hex_key, "key shared by device and edge"),
+    Key("epoch", 0, whole(0, 65_535), "generation of the key"),
+)

@@ -1,0 +1,302 @@
+"""Layer: composition root, the only file that knows every part: builds them, runs them, ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+from edge_agent import config as configuration
+from edge_agent import logs, own_events
+from edge_agent.clock import Clock
+from edge_agent.config import Config, DeviceConfig, PortConfig
+from edge_agent.counters import Rejects
+from edge_agent.down_piv import DownCounter
+from edge_agent.entries import Own
+from edge_agent.errors import ConfigError, EdgeError, StoreClosedError
+from edge_agent.ingest import Ingest, Limits
+from edge_agent.link import LinkSettings, Session, Shared
+from edge_agent.planning import Notice, Plan
+from edge_agent.store import devices
+from edge_agent.store.database import Database, transaction
+from edge_agent.store.devices import Ledger
+from edge_agent.switchboard import Switchboard
+from edge_agent.sync.uploader import Uploader
+from edge_agent.sync.wire import DeviceInfo
+from edge_agent.transports.port import Listener, Port
+from edge_agent.transports.serial import SerialPort
+from edge_agent.transports.udp import UdpPort
+from edge_agent.web.snapshot import Reporter
+from edge_agent.web.status import StatusServer
+
+VERSION = "0.1.0"
+CLEAN_STOP = "clean_stop"
+EDGE_BOOT = "edge_boot"
+
+
+class Agent:
+    """All parts of one running agent. start() and stop() may each be called once."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.log = logs.Log("edge")
+        self.rejects = Rejects()
+        self.database = Database(config.data_dir)
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        writer = self.database.writer
+        ledgers = devices.load(writer)
+        sessions = devices.load_sessions(writer)
+        with transaction(writer):
+            boot = devices.meta(writer, EDGE_BOOT) + 1
+            clean = boot == 1 or devices.meta(writer, CLEAN_STOP) == 1
+            devices.set_meta(writer, EDGE_BOOT, boot)
+            devices.set_meta(writer, CLEAN_STOP, 0)
+            self._down = DownCounter.open(writer, clock.now_ms() // 1000)
+        ledgers.setdefault(config.device_id, Ledger(config.device_id, 0))
+        self.ingest = Ingest(
+            self.database,
+            ledgers,
+            config.device_id,
+            boot,
+            Limits(config.max_wait_ms / 1000, config.max_events, config.queue_frames),
+        )
+        self._down.submit = self.ingest.submit
+        self.switchboard = Switchboard(clock, self.rejects)
+        settings = LinkSettings(
+            config.window, config.clock_error_ms, config.drift_ppm, config.command_retry_ms
+        )
+        shared = Shared(clock, self._down.next, self.ingest.submit, self.rejects, self._online, self._offline)
+        for device in config.devices:
+            row = sessions.get(device.device)
+            ledger = ledgers.get(device.device)
+            if ledger is None or _new_epoch(config, device, ledger):
+                ledger = _renewed(device, ledger)
+                ledgers[device.device] = ledger
+                row = None
+            session = Session(device, settings, shared)
+            session.restore(ledger, row)
+            self.switchboard.sessions[device.device] = session
+        listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
+        self.ports: list[Port] = [_port(port, listener) for port in config.ports]
+        self.uploader: Uploader | None = None
+        if config.office is not None:
+            self.uploader = Uploader(
+                config.office, config.site, config.edge, self.database, self.ingest.submit,
+                self._describe, clock.now_ms,
+            )  # fmt: skip
+        self.ingest.on_commit = self._committed
+        self.ingest.on_full = self._full
+        self.ingest.on_flowing = self._flowing
+        self.ingest.on_stall = self._stalled
+        self.ingest.on_fatal = self._fatal
+        self._stalls = 0
+        self._port_states: dict[str, bool] = {}
+        reporter = Reporter(
+            config,
+            clock,
+            self.database,
+            self.switchboard,
+            self.rejects,
+            self.ports,
+            self.ingest,
+            self.uploader,
+        )
+        self.status = StatusServer(
+            config.status_listen, config.control_token, reporter.snapshot, self._command
+        )
+        self._watch: asyncio.Task[None] | None = None
+        self.record(own_events.boot(VERSION, clean))
+        self.log.info("starting", boot=boot, clean=clean, devices=len(config.devices), ports=len(self.ports))
+
+    async def start(self) -> None:
+        """Runs the parts. Raises EdgeError when an address can't be had."""
+        self.ingest.start()
+        try:
+            await self.status.start()
+            for port in self.ports:
+                await port.start()
+            if self.uploader is not None:
+                self.uploader.on_outage = self._outage
+                await self.uploader.start()
+        except OSError as error:
+            await self.stop()
+            raise EdgeError(f"an address or certificate can't be used: {error}") from error
+        self._watch = asyncio.create_task(self._check_silence(), name="silence")
+        self.log.info("running", status_port=self.status.port)
+
+    async def stop(self) -> None:
+        """Stops reading, commits what was read, closes; what the disk refused stays with the devices."""
+        if self._watch is not None:
+            self._watch.cancel()
+        for port in self.ports:
+            port.pause()
+        self.record(own_events.own(own_events.STOPPED))
+        if self.uploader is not None:
+            await self.uploader.stop()
+        committed = await self.ingest.close()
+        await asyncio.sleep(0)  # the answers of the last commit go out
+        for port in self.ports:
+            await port.stop()
+        await self.status.stop()
+        if committed:
+            with transaction(self.database.writer):
+                devices.set_meta(self.database.writer, CLEAN_STOP, 1)
+        self.database.close()
+        self.log.info("stopped", committed=committed)
+
+    def record(self, payload: bytes) -> None:
+        """An event of the edge itself; dropped only when the store is already closing."""
+        clock = self.clock
+        try:
+            self.ingest.submit(
+                Own(payload, clock.uptime_ms() // 10, clock.now_ms(), self.config.clock_error_ms)
+            )
+        except StoreClosedError:
+            self.log.warning("own event after the store closed", payload=payload.hex())
+
+    # What the parts report.
+
+    def _committed(self, plan: Plan) -> None:
+        self.switchboard.committed(plan)
+        if self.uploader is not None:
+            self.uploader.committed(bool(plan.rows), plan.alarm_events > 0)
+        for notice, device, first, last in plan.notices:
+            self.log.warning(notice, device=device, first=first, last=last)
+            if notice == Notice.SEQ_RESTARTED:
+                self.record(own_events.own(own_events.SEQ_RESTARTED, device, first))
+            elif notice == Notice.NEVER_SEEN:
+                self.record(own_events.own(own_events.NEVER_SEEN, device, first, last))
+            elif notice == Notice.HELD_RAW:
+                self.record(own_events.own(own_events.HELD_RAW, device, first))
+
+    def _port_up(self, port: Port, why: str) -> None:
+        self._port_changed(port, why, up=True)
+
+    def _port_lost(self, port: Port, why: str) -> None:
+        self._port_changed(port, why, up=False)
+
+    def _port_changed(self, port: Port, why: str, *, up: bool) -> None:
+        before = self._port_states.get(port.name)
+        self._port_states[port.name] = up
+        self.log.info("port up" if up else "port lost", port=port.name, why=why)
+        if before is not None and before != up:
+            self.record(own_events.own(own_events.PORT, port.name, int(up)))
+
+    def _online(self, device: int) -> None:
+        self.log.info("device online", device=device)
+        self.record(own_events.own(own_events.DEVICE, device, 1))
+
+    def _offline(self, device: int) -> None:
+        self.log.info("device offline", device=device)
+        self.record(own_events.own(own_events.DEVICE, device, 0))
+
+    def _full(self) -> None:
+        for port in self.ports:
+            port.pause()
+        self.log.warning("queue full, ports paused", waiting=self.ingest.waiting)
+        self.record(own_events.own(own_events.QUEUE, 0))
+
+    def _flowing(self) -> None:
+        for port in self.ports:
+            port.resume()
+        self.log.info("queue flows again", waiting=self.ingest.waiting)
+        self.record(own_events.own(own_events.QUEUE, 1))
+
+    def _stalled(self, error: str | None) -> None:
+        if error is not None:
+            self.ingest.stalled = error
+            self._stalls += 1
+            self.log.error("commits fail, nothing is acknowledged meanwhile", error=error)
+        else:
+            self.ingest.stalled = ""
+            self.log.info("commits succeed again")
+            self.record(own_events.own(own_events.STORE, self._stalls))
+
+    def _outage(self, error: str | None) -> None:
+        if error is not None:
+            self.log.warning("office not reached", error=error)
+        else:
+            self.log.info("office reached")
+
+    def _fatal(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _describe(self, wanted: set[int]) -> dict[int, DeviceInfo]:
+        found: dict[int, DeviceInfo] = {}
+        for device in wanted:
+            session = self.switchboard.sessions.get(device)
+            if session is not None:
+                found[device] = (
+                    session.config.role, session.config.name, session.firmware, session.battery_mv,
+                    session.last_contact_ms,
+                )  # fmt: skip
+            elif device == self.config.device_id:
+                firmware = f"{own_events.FIRMWARE} {VERSION}"
+                found[device] = (0, self.config.edge, firmware, None, self.clock.now_ms())
+        return found
+
+    async def _command(self, device: int, action: int, argument: object, within_ms: int) -> Any:
+        result = await self.switchboard.sessions[device].command(action, argument, within_ms)
+        self.log.info("command", device=device, action=action, code=result.code, cmd_id=result.cmd_id)
+        return result
+
+    async def _check_silence(self) -> None:
+        pause_s = min(max(self.clock.real_s(self.config.offline_after_ms / 4), 0.01), 5.0)
+        while True:
+            await asyncio.sleep(pause_s)
+            self.switchboard.check_silence(self.config.offline_after_ms)
+
+
+def _new_epoch(config: Config, device: DeviceConfig, ledger: Ledger) -> bool:
+    if device.epoch < ledger.epoch:
+        raise ConfigError(
+            config.source.name, None, f"device {device.device} epoch",
+            f"{device.epoch} is older than {ledger.epoch}, which this store has seen; right is {ledger.epoch} or more",
+        )  # fmt: skip
+    return device.epoch > ledger.epoch
+
+
+def _renewed(device: DeviceConfig, old: Ledger | None) -> Ledger:
+    """A new key starts a new replay window; what is held stays held."""
+    fresh = Ledger(device.device, device.epoch)
+    if old is not None:
+        fresh.coverage = old.coverage.copy()
+        fresh.proved_seq = old.proved_seq
+        fresh.last_contact_ms = old.last_contact_ms
+        fresh.last_boot = -1
+        fresh.last_lo_ms = old.last_lo_ms
+    return fresh
+
+
+def _port(port: PortConfig, listener: Listener) -> Port:
+    if port.kind == "serial":
+        return SerialPort(port.name, port.path, port.baudrate, port.reconnect_max_ms / 1000, listener)
+    return UdpPort(port.name, port.listen, listener)
+
+
+async def run(config_path: Path | str) -> None:
+    """Runs the agent until SIGTERM or SIGINT. Raises EdgeError (ConfigError, StoreError) when it can't start."""
+    config = configuration.load(config_path)
+    clock = Clock(config.rehearsal)
+    logs.configure(config.log_level, clock.now_ms)
+    agent = Agent(config, clock)
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    await agent.start()
+    asked = asyncio.create_task(ending.wait())
+    try:
+        watched: set[asyncio.Future[Any]] = {asked, agent.failed}
+        if agent.uploader is not None:
+            watched.update(agent.uploader.tasks)
+        done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await agent.stop()
+    asked.cancel()
+    for finished in done - {asked}:
+        error = finished.exception()
+        raise error if error is not None else EdgeError("a part of the agent ended by itself")

@@ -1,0 +1,49 @@
+"""Layer: the counter of frames to devices: reserved on disk in blocks, so that no value is used twice, ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import apsw
+
+from edge_agent.entries import Job
+from edge_agent.store import devices
+
+BLOCK = 1 << 16
+NAME = "down_piv"
+_TOP = (1 << 40) - 1
+
+
+class DownCounter:
+    """Strictly increasing 40-bit numbers. One for all devices: each has its own keys."""
+
+    def __init__(self, next_value: int, reserved_to: int) -> None:
+        self._next = next_value
+        self._reserved_to = reserved_to
+        self._asked = False
+        self.submit: Callable[[Job], None] | None = None
+
+    @classmethod
+    def open(cls, connection: apsw.Connection, unix_s: int) -> DownCounter:
+        """Reserves the first block; call inside a transaction. Also beyond a store that was lost: time goes on."""
+        start = max(devices.meta(connection, NAME) + 1, unix_s << 8)
+        devices.set_meta(connection, NAME, start + BLOCK - 1)
+        return cls(start, start + BLOCK - 1)
+
+    def next(self) -> int | None:
+        """The next value, or None while the disk has not granted one."""
+        if not self._asked and self._reserved_to - self._next < BLOCK // 2 and self.submit is not None:
+            self._asked = True
+            target = self._reserved_to + BLOCK
+            self.submit(
+                Job(lambda connection: devices.set_meta(connection, NAME, target), lambda: self._got(target))
+            )
+        if self._next > min(self._reserved_to, _TOP):
+            return None
+        value = self._next
+        self._next += 1
+        return value
+
+    def _got(self, reserved_to: int) -> None:
+        self._reserved_to = reserved_to
+        self._asked = False

@@ -1,0 +1,55 @@
+"""Layer: what may wait for the next commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import apsw
+
+from edge_agent.store.devices import SessionRow
+from edge_agent.store.events import Run
+from gatelink.messages import Hello
+
+
+class Received(NamedTuple):
+    """One authentic message of a device; the replay window is the one after it. What is None does not apply."""
+
+    device: int
+    piv_high: int
+    piv_mask: int
+    received_ms: int
+    run: Run | None = None
+    last_lo_ms: int = 0
+    proof: Run | None = None
+    session: SessionRow | None = None
+    hello: Hello | None = None
+    held_raw: HeldRaw | None = None
+
+
+class HeldRaw(NamedTuple):
+    """A message that could not be taken as events; the extent is None where it could not be read."""
+
+    reason: str
+    first_seq: int
+    last_seq: int | None
+    message: bytes
+
+
+class Own(NamedTuple):
+    """An event of the agent itself; it gets its seq at the commit."""
+
+    payload: bytes
+    uptime_cs: int
+    now_ms: int
+    error_ms: int
+
+
+class Job(NamedTuple):
+    """Other work for the writer, inside the group's transaction; `done` runs on the loop after the commit."""
+
+    apply: Callable[[apsw.Connection], None]
+    done: Callable[[], None]
+
+
+Entry = Received | Own | Job

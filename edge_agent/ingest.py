@@ -1,0 +1,200 @@
+"""Layer: the one writer thread: entries wait in a bounded queue, groups are committed, then answers go out."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import apsw
+
+from edge_agent.entries import Entry, Received
+from edge_agent.errors import StoreClosedError
+from edge_agent.planning import Plan
+from edge_agent.store import devices, events, outbox
+from edge_agent.store.database import TRANSIENT, Database, transaction
+from edge_agent.store.devices import Ledger
+
+RETRY_FIRST_S, RETRY_LAST_S = 0.1, 5.0
+
+
+class Limits(NamedTuple):
+    """Sizes of groups and queue; max_wait_s: how long the first entry of a group waits for company."""
+
+    max_wait_s: float
+    max_events: int
+    queue_frames: int
+
+
+class Ingest:
+    """Owns the database's writing connection and the committed ledgers.
+
+    `on_commit(plan)` runs on the loop after every commit, `on_full`/`on_flowing` when the queue fills and empties,
+    `on_stall(error)` when a commit fails and (None) when it succeeded again.
+    """
+
+    def __init__(
+        self, database: Database, ledgers: dict[int, Ledger], own_device: int, own_boot: int, limits: Limits
+    ) -> None:
+        self._database = database
+        self._ledgers = ledgers
+        self._own = (own_device, own_boot)
+        self._limits = limits
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="writer", daemon=True)
+        self._abandon = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
+        self._full = False
+        self._next_pos = (
+            max(
+                events.last_pos(database.writer),
+                *(lane.cursor for lane in outbox.lanes(database.writer).values()),
+            )
+            + 1
+        )
+        self.commits = 0
+        self.events = 0
+        self.duplicates = 0
+        self.stalled = ""
+        self.on_commit: Callable[[Plan], None] = lambda _: None
+        self.on_full: Callable[[], None] = lambda: None
+        self.on_flowing: Callable[[], None] = lambda: None
+        self.on_stall: Callable[[str | None], None] = lambda _: None
+        self.on_fatal: Callable[[BaseException], None] = lambda _: None
+
+    def start(self) -> None:
+        """Starts the writer; call on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def submit(self, entry: Entry) -> None:
+        """Queues an entry; never blocks. Raises StoreClosedError after close()."""
+        if self._closing:
+            raise StoreClosedError("the store is closing")
+        self._queue.put(entry)
+        if not self._full and self._queue.qsize() >= self._limits.queue_frames:
+            self._full = True
+            self.on_full()
+
+    @property
+    def waiting(self) -> int:
+        """Entries that wait for a commit."""
+        return self._queue.qsize()
+
+    async def close(self, patience_s: float = 10.0) -> bool:
+        """Commits what waits, then stops the writer. False when the disk did not let it within patience_s."""
+        if not self._closing:
+            self._closing = True
+            self._queue.put(None)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, patience_s)
+        if self._thread.is_alive():
+            self._abandon.set()
+            await asyncio.to_thread(self._thread.join)
+            return False
+        return not self._abandon.is_set()
+
+    # The writer thread.
+
+    def _write(self) -> None:
+        try:
+            more = True
+            while more:
+                group, more = self._gather()
+                if group:
+                    self._commit(group)
+        except BaseException as error:  # noqa: BLE001 - reported to the loop, which ends the process
+            self._call(self.on_fatal, error)
+
+    def _gather(self) -> tuple[list[Entry], bool]:
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        group: list[Entry] = [first]
+        count = _events_in(first)
+        limit = self._limits.max_events
+        deadline = time.monotonic() + self._limits.max_wait_s
+        while count < limit:
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                try:
+                    entry = self._queue.get(timeout=left)
+                except queue.Empty:
+                    break
+            if entry is None:
+                return group, False
+            group.append(entry)
+            count += _events_in(entry)
+        return group, True
+
+    def _commit(self, group: list[Entry]) -> None:
+        plan = Plan(self._ledgers, self._next_pos, *self._own)
+        plan.add_all(group)
+        pause_s = RETRY_FIRST_S
+        failures = 0
+        while True:
+            try:
+                self._apply(plan)
+                break
+            except TRANSIENT as error:
+                failures += 1
+                if failures == 1:
+                    self._call(self.on_stall, str(error))
+                if self._abandon.wait(pause_s):
+                    return
+                pause_s = min(pause_s * 2, RETRY_LAST_S)
+        if failures:
+            self._call(self.on_stall, None)
+        self._ledgers.update(plan.ledgers)
+        self._next_pos = plan.next_pos
+        self._call(self._committed, plan)
+
+    def _apply(self, plan: Plan) -> None:
+        connection: apsw.Connection = self._database.writer
+        with transaction(connection):
+            if plan.rows:
+                events.append(connection, plan.rows)
+            if plan.ledgers:
+                devices.save(connection, list(plan.ledgers.values()))
+            for row in plan.sessions.values():
+                devices.save_session(connection, row)
+            for device, received_ms, held in plan.quarantine:
+                events.quarantine(connection, device, received_ms, *held)
+            if plan.normal_events:
+                outbox.appended(connection, "normal", plan.normal_events)
+            if plan.alarm_events:
+                outbox.appended(connection, "alarm", plan.alarm_events)
+            for job in plan.jobs:
+                job.apply(connection)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    # Back on the loop.
+
+    def _committed(self, plan: Plan) -> None:
+        self.commits += 1
+        self.events += plan.normal_events + plan.alarm_events
+        self.duplicates += plan.duplicates
+        for job in plan.jobs:
+            job.done()
+        self.on_commit(plan)
+        if self._full and self._queue.qsize() <= self._limits.queue_frames // 2:
+            self._full = False
+            self.on_flowing()
+
+
+def _events_in(entry: Entry) -> int:
+    if type(entry) is Received and entry.run is not None:
+        return entry.run[3] - entry.run[2] + 1
+    return 1

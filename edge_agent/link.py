@@ -1,0 +1,278 @@
+"""Layer: one device's session: authenticate, refuse replays, read messages, answer what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cbor2
+
+from edge_agent.clock import Clock
+from edge_agent.commands import Commands
+from edge_agent.config import DeviceConfig
+from edge_agent.counters import Rejects
+from edge_agent.entries import Entry, HeldRaw, Received
+from edge_agent.runs import proof_of, run_of, survey
+from edge_agent.store.devices import Ledger, SessionRow
+from edge_agent.timing import Anchor, TimeBook
+from edge_agent.transports.port import Address, Port
+from gatelink import cbor, cose, events, messages, reasons
+from gatelink.errors import CborError, GatelinkError
+from gatelink.messages import Ack, Events, Hello, Result, Status, Welcome
+
+MAX_HELD = 64  # different undecodable batches of a device that are kept
+
+
+class LinkSettings(NamedTuple):
+    """What all sessions share."""
+
+    window: int
+    clock_error_ms: int
+    drift_ppm: int
+    command_retry_ms: int
+
+
+class Shared(NamedTuple):
+    """What a session calls: the next downward partial IV (None while none is reserved), the queue, the counters."""
+
+    clock: Clock
+    next_piv: Callable[[], int | None]
+    submit: Callable[[Entry], None]
+    rejects: Rejects
+    online: Callable[[int], None]
+    offline: Callable[[int], None]
+
+
+class Session:
+    """One device. Everything here runs on the event loop."""
+
+    def __init__(self, config: DeviceConfig, settings: LinkSettings, shared: Shared) -> None:
+        self.config = config
+        self.device = config.device
+        self._settings = settings
+        self._shared = shared
+        self._clock = shared.clock
+        self._keys = cose.derive(config.link_key, config.device, config.epoch)
+        self._window = cose.ReplayWindow()
+        self._book = TimeBook(settings.drift_ppm)
+        self._port: Port | None = None
+        self._address: Address = None
+        self._boot_nonce = b""
+        self._held: set[int] = set()
+        self.boot = 0
+        self.firmware = ""
+        self.battery_mv: int | None = None
+        self.pending = 0
+        self.refused: list[int] = [0, 0, 0]
+        self.acked_seq = 0
+        self.gaps: list[tuple[int, int]] = []
+        self.last_contact_ms = 0
+        self.online = False
+        self.frames = 0
+        self.replays = 0
+        self.commands = Commands(
+            shared.clock,
+            settings.command_retry_ms,
+            self.send,
+            lambda now_ms: self._book.uptime_at_least(self.boot, now_ms),
+            lambda: (shared.next_piv() or 0) & 0xFFFFFFFF,
+        )
+
+    def restore(self, ledger: Ledger, row: SessionRow | None) -> None:
+        """Goes on where the store says this device stood; no hello is needed after a restart of the edge."""
+        self._window = cose.ReplayWindow(ledger.piv_high, ledger.piv_mask)
+        self.acked_seq = ledger.coverage.upto
+        self.gaps = ledger.coverage.gaps(messages.MAX_GAPS)
+        self.last_contact_ms = ledger.last_contact_ms
+        if row is not None:
+            self.boot = row.boot
+            self._boot_nonce = row.boot_nonce
+            self.firmware = row.firmware
+            self.battery_mv = row.battery_mv
+            self.pending = row.pending
+            self.refused = cbor2.loads(row.refused)
+            self._book.load(cbor2.loads(row.time_book))
+        if ledger.last_boot:
+            self._book.happened(ledger.last_boot, ledger.last_lo_ms)
+
+    @property
+    def port_name(self) -> str:
+        """Where it was last heard in this run, or "" if not yet."""
+        return self._port.name if self._port is not None else ""
+
+    def receive(self, port: Port, address: Address, frame: bytes, now_ms: int) -> None:
+        """One frame that claims to come from this device. Refused ones are counted and have no effect."""
+        try:
+            piv, plaintext = cose.open_(self._keys, cose.UP, frame)
+        except GatelinkError as error:
+            self._shared.rejects.add(error.reason, port.name, self.device)
+            return
+        window = self._window
+        if not window.fresh(piv):
+            self.replays += 1
+            self._shared.rejects.add(reasons.REPLAYED, port.name, self.device)
+            self.ack()  # the way back stays the one of the last fresh frame
+            return
+        window.accept(piv)
+        self._port = port
+        self._address = address
+        self.frames += 1
+        self.last_contact_ms = now_ms
+        if not self.online:
+            self.online = True
+            self._shared.online(self.device)
+        try:
+            message = messages.decode(cose.UP, plaintext)
+        except GatelinkError as error:
+            self._shared.rejects.add(error.reason, port.name, self.device)
+            self._undecodable(plaintext, error.reason, now_ms)
+            return
+        if type(message) is Events:
+            self._events(message, plaintext, now_ms)
+        elif type(message) is Status:
+            self._status(message, now_ms)
+        elif type(message) is Hello:
+            self._greeted(message, now_ms)
+        else:
+            self._shared.submit(self._received(now_ms))
+            self.commands.answered(message)
+
+    def _received(self, now_ms: int, **more: Any) -> Received:
+        return Received(self.device, self._window.high, self._window.mask, now_ms, **more)
+
+    def _events(self, message: Events, plaintext: bytes, now_ms: int) -> None:
+        try:
+            found = survey(message.items)
+        except GatelinkError as error:
+            assert self._port is not None
+            self._shared.rejects.add(error.reason, self._port.name, self.device)
+            self._hold(message.first_seq, message.items, plaintext, error.reason, now_ms)
+            return
+        book = self._book
+        low, high = book.judge(message.boot, message.uptime_cs, now_ms)
+        last_lo = low + found.span_cs * 10 if low else 0
+        last_lo = min(last_lo, now_ms)
+        book.happened(message.boot, last_lo)
+        run = run_of(self.device, message, found, low, high, now_ms)
+        self._shared.submit(Received(self.device, self._window.high, self._window.mask, now_ms, run, last_lo))
+
+    def _undecodable(self, plaintext: bytes, reason: str, now_ms: int) -> None:
+        """Authentic, but no message of this version: events among them are kept raw, all else is skipped."""
+        first_seq = _first_seq(plaintext)
+        if first_seq is None:
+            self._shared.submit(self._received(now_ms))
+        else:
+            self._hold(first_seq, b"", plaintext, reason, now_ms)
+
+    def _hold(self, first_seq: int, items: bytes, plaintext: bytes, reason: str, now_ms: int) -> None:
+        """Nothing is lost and the device isn't stuck: the bytes are stored; counted events are then acknowledged."""
+        count = _count(items)
+        if first_seq in self._held or len(self._held) >= MAX_HELD:
+            self._shared.submit(self._received(now_ms))
+            self.ack()
+            return
+        self._held.add(first_seq)
+        last_seq = first_seq + count - 1 if count else None
+        self._shared.submit(self._received(now_ms, held_raw=HeldRaw(reason, first_seq, last_seq, plaintext)))
+
+    def _greeted(self, hello: Hello, now_ms: int) -> None:
+        assert self._port is not None
+        if hello.boot < self.boot or hello.version != messages.VERSION:
+            why = reasons.STALE if hello.boot < self.boot else reasons.UNSUPPORTED
+            self._shared.rejects.add(why, self._port.name, self.device)
+            self._shared.submit(self._received(now_ms))
+            return
+        self.boot = hello.boot
+        self.firmware = _clean(hello.firmware)
+        self._book.contact(hello.boot, hello.uptime_ms, now_ms)
+        self._shared.submit(self._received(now_ms, hello=hello, session=self._row(hello.boot_nonce)))
+
+    def _status(self, status: Status, now_ms: int) -> None:
+        self._book.contact(self.boot, status.uptime_ms, now_ms)
+        if status.anchor is not None:
+            self._book.anchor(self.boot, Anchor(*status.anchor))
+        self.battery_mv = status.battery_mv
+        self.pending = status.pending
+        self.refused = list(status.refused)
+        proof = None
+        if status.chain_seq:
+            proof = proof_of(
+                self.device, self.boot, status.chain_seq, status.chain_mac8, status.uptime_ms // 10, now_ms
+            )
+        # Answered at once, so that the device's anchor is narrow; it acknowledges nothing that isn't committed.
+        clock = (status.uptime_ms, self._clock.now_ms(), self._settings.clock_error_ms)
+        self.send(Ack(self.acked_seq, self.gaps, clock))
+        row = self._row(self._boot_nonce) if self._boot_nonce else None
+        self._shared.submit(self._received(now_ms, proof=proof, session=row))
+
+    def _row(self, boot_nonce: bytes) -> SessionRow:
+        return SessionRow(
+            self.device, self.boot, boot_nonce, self.firmware, self.battery_mv, self.pending,
+            cbor2.dumps(self.refused), cbor2.dumps(self._book.to_value()),
+        )  # fmt: skip
+
+    def committed(self, ledger: Ledger, *, hello: Hello | None, answer: bool) -> None:
+        """What the store now holds of this device; answers what was waiting for it."""
+        coverage = ledger.coverage
+        self.acked_seq = coverage.upto
+        self.gaps = coverage.gaps(messages.MAX_GAPS) if coverage.islands else []
+        if hello is not None:
+            self._boot_nonce = hello.boot_nonce
+            self._held.clear()
+            now_ms = self._clock.now_ms()
+            error_ms = self._settings.clock_error_ms
+            self.send(Welcome(hello.uptime_ms, now_ms, error_ms, self.acked_seq, self._settings.window))
+        elif answer:
+            self.ack()
+
+    def ack(self) -> None:
+        """Tells the device what is committed."""
+        self.send(Ack(self.acked_seq, self.gaps, None))
+
+    def send(self, message: Any) -> bool:
+        """Seals and sends. False without a session, a way back or a reserved counter: the device asks again."""
+        port = self._port
+        if port is None or not self._boot_nonce:
+            return False
+        piv = self._shared.next_piv()
+        if piv is None:
+            return False
+        frame = cose.seal(self._keys, cose.DOWN, piv, messages.encode(message), self._boot_nonce)
+        port.send(self._address, frame)
+        return True
+
+    async def command(self, action: int, argument: object, within_ms: int) -> Result:
+        """Issues a command; see Commands.issue."""
+        return await self.commands.issue(action, argument, within_ms)
+
+    def check_silence(self, now_ms: int, offline_after_ms: int) -> None:
+        """Marks the device offline when nothing fresh came for too long."""
+        if self.online and now_ms - self.last_contact_ms > offline_after_ms:
+            self.online = False
+            self._shared.offline(self.device)
+
+
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)[:16]
+
+
+def _count(items: bytes) -> int:
+    """How many events the items are, if they are at least a CBOR sequence of the right length; else 0."""
+    if not items:
+        return 0
+    try:
+        found = len(cbor.loads_sequence(items))
+    except CborError:
+        return 0
+    return (found + 1) // 2 if found % 2 and found < 2 * events.MAX_BATCH else 0
+
+
+def _first_seq(plaintext: bytes) -> int | None:
+    """The first seq of something that was meant as EVENTS but breaks its rules; None for anything else."""
+    try:
+        value = cbor.loads(plaintext)
+    except CborError:
+        return None
+    if type(value) is list and len(value) > 1 and value[0] == 1 and type(value[1]) is int:
+        return value[1] if 0 < value[1] <= 0xFFFFFFFF else None
+    return None

@@ -1,0 +1,1 @@
+"""Layer: the store on disk; SQL lives here and nowhere else."""

@@ -1,0 +1,134 @@
+"""Layer: opens the store's SQLite file: durability settings, one owner, schema steps."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import apsw
+
+from edge_agent.errors import StoreError
+
+FILE_NAME = "edge.sqlite"
+LEAST_SQLITE = (3, 51, 3)  # older ones can lose commits when a WAL is reset under a second connection
+SCHEMA_FOLDER = Path(__file__).parent
+# Errors of the disk or of its fullness: the same transaction may succeed later.
+TRANSIENT = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.NoMemError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+)
+
+
+def schema_steps(folder: Path = SCHEMA_FOLDER) -> list[str]:
+    """SQL that leads from version 0 to 1, from 1 to 2 and so on: schema_v1.sql, schema_v2.sql ..."""
+    steps: list[str] = []
+    while (path := folder / f"schema_v{len(steps) + 1}.sql").is_file():
+        steps.append(path.read_text(encoding="utf-8"))
+    return steps
+
+
+def migrate(connection: apsw.Connection, steps: list[str]) -> int:
+    """Brings the file to the newest version, each step in its own transaction; returns the version it found.
+
+    Raises StoreError when the file is newer than this program.
+    """
+    found = int(connection.pragma("user_version"))
+    if found > len(steps):
+        raise StoreError(
+            f"the store is of version {found}, this program knows up to {len(steps)}: "
+            "install the newer program again, or move data_dir aside"
+        )
+    for version in range(found, len(steps)):
+        with transaction(connection):
+            connection.execute(steps[version])
+            connection.pragma("user_version", version + 1)
+    return found
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE ... COMMIT; rolled back when anything is raised."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if not connection.get_autocommit():
+            connection.execute("ROLLBACK")
+        raise
+
+
+class Database:
+    """The store of one agent: the writer's connection and readers' ones. One process at a time owns the folder."""
+
+    def __init__(self, folder: Path, *, steps: list[str] | None = None) -> None:
+        if tuple(map(int, apsw.sqlite_lib_version().split("."))) < LEAST_SQLITE:
+            least = ".".join(map(str, LEAST_SQLITE))
+            raise StoreError(
+                f"SQLite {apsw.sqlite_lib_version()} is too old, {least} is needed: pip install -U apsw"
+            )
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _own(folder / "agent.lock")
+        except OSError as error:
+            raise StoreError(f"data_dir can't be used: {error.strerror} ({folder.name})") from error
+        self.path = folder / FILE_NAME
+        try:
+            self.writer = apsw.Connection(str(self.path))
+            self.path.chmod(0o600)
+            self.writer.set_busy_timeout(5_000)
+            mode = self.writer.pragma("journal_mode", "wal")
+            if mode != "wal":
+                raise StoreError(f"the file system of data_dir does not support WAL (got {mode})")
+            self.writer.pragma("synchronous", "full")
+            self.writer.pragma("wal_autocheckpoint", 4_000)
+            self.writer.pragma("journal_size_limit", 64 * 1024 * 1024)
+            self.found_version = migrate(self.writer, schema_steps() if steps is None else steps)
+        except apsw.NotADBError as error:
+            raise StoreError(
+                f"{FILE_NAME} is no SQLite file: move it aside, the devices send again"
+            ) from error
+        except apsw.Error as error:
+            raise StoreError(f"the store can't be opened: {error}") from error
+
+    def reader(self) -> apsw.Connection:
+        """A further connection, for reading only; belongs to the thread that uses it."""
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(5_000)
+        return connection
+
+    def close(self) -> None:
+        """Closes the writer's connection and gives up ownership."""
+        self.writer.close()
+        self._lock.close()
+
+
+def _own(path: Path) -> IO[str]:
+    """Locks the folder for this process. Raises StoreError naming the process that holds it."""
+    lock = path.open("a+", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read(20).strip() or "unknown"
+        lock.close()
+        raise StoreError(
+            f"another agent (process {holder}) already uses this data_dir: stop it first"
+        ) from error
+    lock.seek(0)
+    lock.truncate()
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+Apply = Callable[[apsw.Connection], None]

@@ -1,0 +1,53 @@
+"""Layer: which session a frame belongs to; and the answers after a commit."""
+
+from __future__ import annotations
+
+from edge_agent.clock import Clock
+from edge_agent.counters import Rejects
+from edge_agent.link import Session
+from edge_agent.planning import Plan
+from edge_agent.transports.port import Address, Port
+from gatelink import cose, reasons
+from gatelink.errors import FrameError
+
+
+class Switchboard:
+    """Frames of all ports -> sessions by device number; strangers are counted and have no effect."""
+
+    def __init__(self, clock: Clock, rejects: Rejects) -> None:
+        self._clock = clock
+        self._rejects = rejects
+        self.sessions: dict[int, Session] = {}
+
+    def frames(self, port: Port, address: Address, frames: list[bytes]) -> None:
+        """Frames of one port, as they came in."""
+        now_ms = self._clock.now_ms()
+        for frame in frames:
+            try:
+                device, _ = cose.peek(frame)
+            except FrameError as error:
+                self._rejects.add(error.reason, port.name)
+                continue
+            session = self.sessions.get(device)
+            if session is None:
+                self._rejects.add(reasons.UNKNOWN_DEVICE, port.name)
+                self._rejects.stranger(device)
+            else:
+                session.receive(port, address, frame, now_ms)
+
+    def refused(self, port: Port, reason: str, count: int) -> None:
+        """A port could not make frames of what came in."""
+        self._rejects.add(reason, port.name, None, count)
+
+    def committed(self, plan: Plan) -> None:
+        """A transaction is durable: one answer per device, however many frames it sent."""
+        for device, ledger in plan.ledgers.items():
+            session = self.sessions.get(device)
+            if session is not None:
+                session.committed(ledger, hello=plan.hellos.get(device), answer=device in plan.answered)
+
+    def check_silence(self, offline_after_ms: int) -> None:
+        """Finds devices that went silent."""
+        now_ms = self._clock.now_ms()
+        for session in self.sessions.values():
+            session.check_silence(now_ms, offline_after_ms)

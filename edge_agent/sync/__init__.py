@@ -1,0 +1,1 @@
+"""Layer: from the outbox to the office."""

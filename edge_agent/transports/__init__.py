@@ -1,0 +1,1 @@
+"""Layer: ports: bytes in, frames out, nothing else."""

@@ -1,0 +1,49 @@
+"""Layer: what every port has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+Address = tuple[str, int] | None
+Frames = Callable[["Port", Address, list[bytes]], None]
+Refused = Callable[["Port", str, int], None]
+Told = Callable[["Port", str], None]
+
+
+class Port(Protocol):
+    """A way to devices. `send` never blocks and may drop a frame: whoever needs an answer asks again."""
+
+    name: str
+    kind: str
+    where: str
+    up: bool
+    frames_in: int
+    frames_out: int
+    dropped_out: int
+    losses: int
+
+    async def start(self) -> None:
+        """Begins; a port that isn't there yet is waited for in the background."""
+
+    async def stop(self) -> None:
+        """Ends; frames not yet written are dropped."""
+
+    def send(self, address: Address, frame: bytes, /) -> None:
+        """Sends one frame to where frames came from."""
+
+    def pause(self) -> None:
+        """Takes nothing more in until resume()."""
+
+    def resume(self) -> None:
+        """Ends pause()."""
+
+
+class Listener:
+    """Whom a port tells: frames with their address, refused input by reason, coming and going with the cause."""
+
+    def __init__(self, frames: Frames, refused: Refused, up: Told, lost: Told) -> None:
+        self.frames = frames
+        self.refused = refused
+        self.up = up
+        self.lost = lost

@@ -1,0 +1,1 @@
+"""Layer: what people and tools see of the running agent."""

@@ -1,0 +1,144 @@
+"""Layer: the running agent -> the JSON of GET /status."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import Any
+
+from edge_agent.clock import Clock
+from edge_agent.config import Config
+from edge_agent.counters import Rejects
+from edge_agent.ingest import Ingest
+from edge_agent.link import Session
+from edge_agent.store import outbox
+from edge_agent.store.database import Database
+from edge_agent.switchboard import Switchboard
+from edge_agent.sync.uploader import Uploader
+from edge_agent.transports.port import Port
+from edge_agent.web import words
+
+
+class Reporter:
+    """Reads what the parts count; the outbox is read over a connection of its own, off the loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        database: Database,
+        switchboard: Switchboard,
+        rejects: Rejects,
+        ports: list[Port],
+        ingest: Ingest,
+        uploader: Uploader | None,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._database = database
+        self._switchboard = switchboard
+        self._rejects = rejects
+        self._ports = ports
+        self._ingest = ingest
+        self._uploader = uploader
+        self._started_ms = clock.now_ms()
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Everything; see README, "Status"."""
+        now_ms = self._clock.now_ms()
+        lanes, oldest_ms, free_bytes, held_raw = await asyncio.to_thread(self._stored)
+        waiting = {name: lane.appended - lane.delivered for name, lane in lanes.items()}
+        age = now_ms - oldest_ms if oldest_ms is not None else None
+        return {
+            "v": 1,
+            "site": self._config.site,
+            "edge": self._config.edge,
+            "now_ms": now_ms,
+            "started_ms": self._started_ms,
+            "ports": [self._port(port) for port in self._ports],
+            "devices": [self._device(session, now_ms) for session in self._switchboard.sessions.values()],
+            "rejects": dict(self._rejects.total),
+            "unprovisioned": [{"device": d, "frames": n} for d, n in self._rejects.strangers.items()],
+            "backlog": {
+                "events": waiting["normal"] + waiting["alarm"],
+                "alarms": waiting["alarm"],
+                "oldest_ms": oldest_ms,
+                "words": words.backlog(waiting["normal"], waiting["alarm"], age, free_bytes),
+            },
+            "store": {
+                "state": "stalled" if self._ingest.stalled else "ok",
+                "problem": self._ingest.stalled,
+                "events": sum(lane.appended for lane in lanes.values()),
+                "commits": self._ingest.commits,
+                "duplicates": self._ingest.duplicates,
+                "waiting_frames": self._ingest.waiting,
+                "held_raw": held_raw,
+                "disk_free_bytes": free_bytes,
+            },
+            "office": self._office(),
+        }
+
+    def _stored(self) -> tuple[dict[str, outbox.Lane], int | None, int, int]:
+        connection = self._database.reader()
+        try:
+            lanes = outbox.lanes(connection)
+            ages = [outbox.oldest_ms(connection, name, lane.cursor) for name, lane in lanes.items()]
+            held = connection.execute("SELECT count(*) FROM quarantine").get
+        finally:
+            connection.close()
+        known = [age for age in ages if age is not None]
+        free = shutil.disk_usage(self._database.path.parent).free
+        return lanes, min(known, default=None), free, int(held) if isinstance(held, int) else 0
+
+    def _port(self, port: Port) -> dict[str, Any]:
+        return {
+            "name": port.name,
+            "kind": port.kind,
+            "where": port.where,
+            "up": port.up,
+            "frames_in": port.frames_in,
+            "frames_out": port.frames_out,
+            "dropped_out": port.dropped_out,
+            "losses": port.losses,
+            "rejects": dict(self._rejects.by_port.get(port.name, {})),
+        }
+
+    def _device(self, session: Session, now_ms: int) -> dict[str, Any]:
+        heard = session.last_contact_ms or None
+        receipt = self._uploader.receipts.get(session.device) if self._uploader else None
+        return {
+            "id": session.device,
+            "name": session.config.name,
+            "role": {1: "tag", 2: "barrier"}[session.config.role],
+            "firmware": session.firmware,
+            "online": session.online,
+            "port": session.port_name,
+            "last_contact_ms": heard,
+            "words": words.contact(now_ms - heard if heard else None, session.online),
+            "battery_mv": session.battery_mv,
+            "boot": session.boot,
+            "frames": session.frames,
+            "acked_seq": session.acked_seq,
+            "gaps": [list(gap) for gap in session.gaps],
+            "pending": session.pending,
+            "refused": list(session.refused),
+            "rejects": dict(self._rejects.by_device.get(session.device, {})),
+            "office": {"complete_to": receipt[0], "missing": receipt[1]} if receipt else None,
+        }
+
+    def _office(self) -> dict[str, Any] | None:
+        uploader = self._uploader
+        if uploader is None or self._config.office is None:
+            return None
+        problem = next((lane.error for lane in uploader.lanes.values() if lane.error), "")
+        return {
+            "url": self._config.office.url,
+            "reachable": not problem,
+            "problem": problem,
+            "last_receipt_ms": uploader.last_receipt_ms,
+            "uploads": uploader.uploads,
+            "lanes": {
+                name: {"cursor": lane.cursor, "delivered": lane.delivered, "failures": lane.failures}
+                for name, lane in uploader.lanes.items()
+            },
+        }

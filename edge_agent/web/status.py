@@ -1,0 +1,86 @@
+"""Layer: HTTP on [status].listen: GET /status (JSON); POST /devices/{id}/commands for holders of the control token."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from edge_agent.errors import CommandRefusedError
+from gatelink.messages import Result
+
+Snapshot = Callable[[], Awaitable[dict[str, Any]]]
+Issue = Callable[[int, int, object, int], Awaitable[Result]]
+ACTIONS = {"open": 1, "close": 2, "stop": 3, "beep": 4}
+MAX_BODY = 4_096
+MAX_WITHIN_MS = 60_000
+
+
+class StatusServer:
+    """Serves until stop(). Raises OSError from start() when the address can't be had."""
+
+    def __init__(self, listen: tuple[str, int], token: str, snapshot: Snapshot, issue: Issue) -> None:
+        self._listen = listen
+        self._token = token
+        self._snapshot = snapshot
+        self._issue = issue
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Begins to listen; `port` is then the real one."""
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_get("/status", self._status)
+        app.router.add_post("/devices/{device}/commands", self._command)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, *self._listen)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Closes."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return _json(await self._snapshot())
+
+    async def _command(self, request: web.Request) -> web.Response:
+        if not self._token:
+            return _error(403, "", "commands are off: set [status] control_token_file")
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), self._token.encode()):
+            return _error(401, "Authorization", "the control token is missing or wrong")
+        try:
+            body = json.loads(await request.read())
+            device = int(request.match_info["device"])
+        except ValueError:
+            return _error(400, "", "the body is JSON, the device a number")
+        if not isinstance(body, dict) or body.get("action") not in ACTIONS:
+            return _error(400, "action", "one of " + ", ".join(ACTIONS))
+        within_ms = body.get("within_ms", 2_000)
+        if type(within_ms) is not int or not 1 <= within_ms <= MAX_WITHIN_MS:
+            return _error(400, "within_ms", f"a whole number from 1 to {MAX_WITHIN_MS}")
+        argument = body.get("argument")
+        if argument is not None and type(argument) is not int:
+            return _error(400, "argument", "null or a whole number")
+        try:
+            result = await self._issue(device, ACTIONS[body["action"]], argument, within_ms)
+        except CommandRefusedError as error:
+            return _error(409, "", str(error))
+        except KeyError:
+            return _error(404, "device", "not provisioned here")
+        return _json({"v": 1, "cmd_id": result.cmd_id, "code": result.code, "detail": result.detail})
+
+
+def _json(value: dict[str, Any], status: int = 200) -> web.Response:
+    text = json.dumps(value, ensure_ascii=False)
+    return web.Response(text=text, status=status, content_type="application/json")
+
+
+def _error(status: int, field: str, message: str) -> web.Response:
+    return _json({"error": {"field": field, "message": message}}, status)

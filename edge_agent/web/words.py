@@ -1,0 +1,49 @@
+"""Layer: figures in plain words, in Chinese and English; pure."""
+
+from __future__ import annotations
+
+
+def span(ms: int) -> dict[str, str]:
+    """A duration: the two largest units that matter."""
+    seconds = max(ms, 0) // 1000
+    days, hours, minutes = seconds // 86_400, seconds % 86_400 // 3_600, seconds % 3_600 // 60
+    if days:
+        return {"zh": f"{days} 天 {hours} 小时", "en": f"{days} d {hours} h"}
+    if hours:
+        return {"zh": f"{hours} 小时 {minutes} 分", "en": f"{hours} h {minutes} min"}
+    if minutes:
+        return {"zh": f"{minutes} 分 {seconds % 60} 秒", "en": f"{minutes} min {seconds % 60} s"}
+    return {"zh": f"{seconds} 秒", "en": f"{seconds} s"}
+
+
+def size(count: int) -> str:
+    """Bytes as GB, MB or KB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count / 1e3:,.0f} KB"
+
+
+def backlog(events: int, alarms: int, oldest_age_ms: int | None, free_bytes: int) -> dict[str, str]:
+    """What waits for the office."""
+    room = size(free_bytes)
+    if events + alarms == 0:
+        return {"zh": f"没有待上传的事件,磁盘还有 {room} 可用", "en": f"nothing waits, {room} of disk free"}
+    age = span(oldest_age_ms or 0)
+    of_them_zh = f"(其中报警 {alarms:,} 条)" if alarms else ""
+    of_them_en = f" ({alarms:,} of them alarms)" if alarms else ""
+    noun = "event waits" if events + alarms == 1 else "events wait"
+    return {
+        "zh": f"{events + alarms:,} 条事件待上传{of_them_zh},最早一条已等 {age['zh']},磁盘还有 {room} 可用",
+        "en": f"{events + alarms:,} {noun}{of_them_en}, oldest {age['en']}, {room} of disk free",
+    }
+
+
+def contact(age_ms: int | None, online: bool) -> dict[str, str]:
+    """When a device was last heard."""
+    if age_ms is None:
+        return {"zh": "从未联系", "en": "never heard"}
+    age = span(age_ms)
+    if online:
+        return {"zh": f"在线,{age['zh']}前联系", "en": f"online, heard {age['en']} ago"}
+    return {"zh": f"离线,{age['zh']}前联系", "en": f"offline, heard {age['en']} ago"}
