@@ -121,3 +121,48 @@ class Marks:
         self.seqmin = seqmin
         if cut == "after":
             raise PowerCut("nvs")
+
+
+# An NVS namespace: what was not committed is gone after reopen().
+class Nvs:
+    def __init__(self, **values):
+        self.values = dict(values)
+        self.pending = {}
+        self.commits = 0
+        self.cut = None
+
+    def get_i32(self, key):
+        return self._get(key, int)
+
+    def get_blob(self, key, buf):
+        value = self._get(key, bytes)
+        if len(value) > len(buf):
+            raise OSError(-0x110C)
+        buf[: len(value)] = value
+        return len(value)
+
+    def _get(self, key, kind):
+        value = self.pending.get(key, self.values.get(key))
+        if not isinstance(value, kind):
+            raise OSError(-0x1102)
+        return value
+
+    def set_i32(self, key, value):
+        if not -0x80000000 <= value <= 0x7FFFFFFF:
+            raise OverflowError(key)
+        self.pending[key] = value
+
+    # "before" | "after": the next commit is cut there
+    def commit(self):
+        cut = self.cut
+        self.cut = None
+        if cut == "before":
+            raise PowerCut("nvs")
+        self.values.update(self.pending)
+        self.pending = {}
+        self.commits += 1
+        if cut == "after":
+            raise PowerCut("nvs")
+
+    def reopen(self):
+        return Nvs(**self.values)
