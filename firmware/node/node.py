@@ -47,7 +47,7 @@ def short_traceback(problem: BaseException) -> str:
             name, number = line.split('", line ')
             where = name.split("/")[-1].split("\\")[-1].replace(".py", "").replace('File "', "").strip()
             where += ":" + number.split(",")[0].strip()
-    return (type(problem).__name__[: 23 - min(len(where), 12)] + " " + where[-12:])[:24]
+    return type(problem).__name__[: max(8, 23 - len(where))] + " " + where[-15:]
 
 
 # uart: a machine.UART with room for a frame in its receive buffer; flash: node.flash; nvs: an esp32.NVS; role
@@ -69,7 +69,9 @@ class Node:
         battery_mv: "Callable[[], int | None] | None" = None,
         watchdog: "Any" = None,
         heartbeat_ms: int = 60_000,
+        random_bytes: "Callable[[int], bytes] | None" = None,
     ) -> None:
+        random_bytes = random_bytes or os.urandom
         self._uart = uart
         self._reset = reset
         self._cause = cause
@@ -87,11 +89,11 @@ class Node:
             self.clock,
             keystore,
             self.boot,
-            os.urandom(8),
+            random_bytes(8),
             role,
             firmware,
             on_command or _unknown,
-            _random_byte,
+            lambda: random_bytes(1)[0],
             self._battery_mv,
         )
         self.decoder = framing.Decoder()
@@ -250,7 +252,3 @@ def _nothing() -> None:
 
 def _unknown(_action: int, _argument: "Any") -> "tuple[int, str]":
     return 3, ""
-
-
-def _random_byte() -> int:
-    return os.urandom(1)[0]
