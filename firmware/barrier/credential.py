@@ -29,3 +29,15 @@ class Lane:
         self._last_ms = now_ms
         granted, reason = self._access.judge(credential, now)
         return granted, (ACCESS, credential, GRANTED if granted else DENIED, reason, self.direction)
+
+
+# anchor: (uptime_ms, edge_ms, error_ms) of the last contact or None; -> (earliest, latest) unix s, None: not
+# known.
+# A crystal is within 50 ppm.
+def interval(anchor: "Any", uptime_ms: int) -> "tuple[int, int] | None":
+    if anchor is None:
+        return None
+    since_ms = uptime_ms - anchor[0]
+    error_ms = anchor[2] + since_ms // 20_000 + 1
+    now_ms = anchor[1] + since_ms
+    return (now_ms - error_ms) // 1000, (now_ms + error_ms + 999) // 1000

@@ -21,9 +21,13 @@ class SafetyLoop:
         self.IRQ_RISING = pin.IRQ_RISING
         self.IRQ_FALLING = pin.IRQ_FALLING
 
-    # The pin itself, for the relay's last look.
+    # The pin itself, for the relay's last look; what it sees is remembered as well.
     def blocked(self) -> bool:
-        return self._tripped or self._pin.value() == OCCUPIED
+        if self._pin.value() == OCCUPIED and not self._tripped:
+            self._tripped = True
+            if self._handler:
+                self._handler(self._pin)
+        return self._tripped
 
     def value(self) -> int:
         tripped, self._tripped = self._tripped, False

@@ -2,7 +2,7 @@
 import asyncio
 
 try:
-    from typing import Any, Awaitable, Callable
+    from typing import Any, Callable
 except ImportError:
     pass
 
@@ -66,8 +66,8 @@ class Wiegand:
             self.refused[reason] += 1
         return credential
 
-    # Waits for frames for ever. on_credential: async, gets the credential.
-    async def run(self, on_credential: "Callable[[bytes], Awaitable[None]]") -> None:
+    # Waits for frames for ever and hands the credentials over.
+    async def run(self, on_credential: "Callable[[bytes], None]") -> None:
         while True:
             await self._flag.wait()
             seen = 0
@@ -76,4 +76,4 @@ class Wiegand:
                 await asyncio.sleep_ms(GAP_MS)
             credential = self.take()
             if credential is not None:
-                await on_credential(credential)
+                on_credential(credential)

@@ -82,7 +82,7 @@ async def main() -> None:
     contacts = Contacts(flag(), clock, tag.on_contact)
     if contacts.add("button_sos", hardware.contact(pins["button_sos"]), 0, _SETTLE_MS, _SETTLE_MS):
         # held while the device started: that is a call, too
-        tag.on_contact("button_sos", True, clock())
+        tag.on_contact("button_sos", active=True, now_ms=clock())
     uart, woken = hardware.woken_uart(pins["reader_uart"], 115200, pins["reader_tx"], pins["reader_rx"])
     reset = hardware.output(pins["reader_reset"], 1)
     reader = Reader(uart, woken, reset, clock, tag.on_card, tag.on_reader_trouble)

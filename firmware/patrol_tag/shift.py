@@ -65,7 +65,6 @@ class Shift:
     # newest_first: decoded events before the restart, [kind, fields...]. The shift goes on where it was.
     def restore(self, newest_first: "Any") -> None:
         checkpoint = None
-        looked = 0
         for event in newest_first:
             kind = event[0]
             if kind == VISIT and checkpoint is None:
@@ -73,8 +72,5 @@ class Shift:
             elif kind in (SHIFT_START, SHIFT_END):
                 if kind == SHIFT_START:
                     self.guard = event[1]
-                break
-            looked += 1
-            if looked == LOOK_BACK:
                 break
         self.checkpoint = checkpoint

@@ -1,0 +1,128 @@
+# The barrier's composition root: relays first, then contacts, readers and keys become one Gate. Nothing else
+# here.
+import asyncio
+import time
+
+import boards
+import machine
+from drivers import config, hardware
+from drivers.buttons import Contacts
+from drivers.history import newest_first
+from drivers.indicator import Indicator
+from drivers.wiegand import Wiegand
+from esp32 import NVS
+from gatelink import events
+from node.errors import FlashError, NotProvisioned
+from node.flash import find
+from node.node import Node
+
+from . import access_list, credential, loops
+from .barrier import Barrier
+from .gate import Gate
+from .relay import Relays
+from .settings import SCHEMA
+from .unprovisioned import Unprovisioned
+
+try:
+    from typing import Any
+except ImportError:
+    pass
+
+FIRMWARE = "barrier-0.1.0"
+ROLE = 2
+_LOOK_BACK = 512
+_BUTTON_MS = 30
+_LIMIT_ON_MS = 5  # the motor stops at its limit at once
+_LIMIT_OFF_MS = 50
+
+
+async def main() -> None:
+    pins = boards.load("BARRIER")
+    # nothing moves until everything below stands
+    up = hardware.output(pins["relay_up"])
+    down = hardware.output(pins["relay_down"])
+    safety = loops.SafetyLoop(hardware.contact(pins["loop_safety"]), lambda: down.value(0))
+    relays = Relays(up, down, safety.blocked)
+    settings, problems = config.load("/config.json", SCHEMA)
+    packed, wrong = access_list.pack(settings.pop("access"))
+    indicator = Indicator(asyncio.ThreadSafeFlag(), None, None, hardware.buzzer(pins["buzzer"]), None)
+
+    def on_command(action: int, argument: "Any") -> "tuple[int, str]":
+        return gate.on_command(action, argument)
+
+    try:
+        node: "Any" = Node(
+            hardware.uplink(pins, settings["uplink_baud"]),
+            find(),
+            NVS("gatepost"),
+            ROLE,
+            FIRMWARE,
+            time.ticks_ms,
+            machine.reset,
+            machine.reset_cause(),
+            on_command,
+            heartbeat_ms=settings["heartbeat_s"] * 1000,
+        )
+    except (NotProvisioned, FlashError) as problem:
+        print("not in service, buttons only:", problem)
+        node = Unprovisioned(time.ticks_ms)
+        packed = b""
+    clock = node.clock.uptime_ms
+
+    def on_contact(name: str, active: bool, now_ms: int) -> None:
+        gate.on_contact(name, active, now_ms)
+
+    contacts = Contacts(asyncio.ThreadSafeFlag(), clock, on_contact)
+    occupied = contacts.add("loop_safety", safety, loops.OCCUPIED, 0, loops.FREE_MS)
+    approached = contacts.add(
+        "loop_approach", hardware.contact(pins["loop_approach"]), loops.OCCUPIED, 0, loops.FREE_MS
+    )
+    limits = [
+        contacts.add(name, hardware.contact(pins[name]), 0, _LIMIT_ON_MS, _LIMIT_OFF_MS)
+        for name in ("limit_open", "limit_closed")
+    ]
+    for name in ("button_open", "button_close", "button_stop"):
+        contacts.add(name, hardware.contact(pins[name]), 0, _BUTTON_MS, _BUTTON_MS)
+    barrier = Barrier(settings, clock(), limits[0], limits[1], occupied, cycles_before(node.journal))
+    if approached:
+        barrier.loop(occupied=True, now_ms=clock(), which=1)
+    gate = Gate(
+        node,
+        clock,
+        asyncio.ThreadSafeFlag(),
+        barrier,
+        relays,
+        hardware.output(pins["lamp"]),
+        indicator,
+        lambda: credential.interval(node.clock.anchor, clock()),
+    )
+    gate.on_start(problems + wrong)
+    access = access_list.AccessList(packed)
+    for name, direction in (("in", events.IN), ("out", events.OUT)):
+        reader = Wiegand(asyncio.ThreadSafeFlag())
+        hardware.wiegand(reader, pins["wiegand_%s_d0" % name], pins["wiegand_%s_d1" % name])
+        lane = credential.Lane(direction, access)
+        node.supervise(watch(gate, lane, reader))
+    for task in (indicator.run, contacts.run, gate.run):
+        node.supervise(task)
+    await node.run()
+
+
+# -> a task factory: what reader reads is judged in lane
+def watch(gate: Gate, lane: credential.Lane, reader: Wiegand) -> "Any":
+    def on_credential(octets: bytes) -> None:
+        gate.on_credential(lane, octets)
+
+    return lambda: reader.run(on_credential)
+
+
+# The count goes on where the journal's newest BARRIER event left it.
+def cycles_before(journal: "Any") -> int:
+    if journal:
+        for event in newest_first(journal, _LOOK_BACK):
+            if event[0] == events.BARRIER:
+                return int(event[3])
+    return 0
+
+
+asyncio.run(main())
