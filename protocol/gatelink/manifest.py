@@ -7,7 +7,7 @@ import hashlib
 from collections import namedtuple
 
 from gatelink import cbor, p256, reasons
-from gatelink.errors import GatelinkError
+from gatelink.errors import CborError, GatelinkError
 
 try:
     from typing import Any, Dict, Iterator, Optional, Tuple
@@ -28,6 +28,8 @@ MAX_FILE = 65536
 MAX_TOTAL = 262144
 MAX_NAME = 48
 KID_SIZE = 8
+# Files decoded or checked in one step.
+_FILES_A_STEP = 4
 
 _PROTECTED = b"\xa1\x01\x26"
 _AAD = b"\x81\x64gpm1"
@@ -79,6 +81,11 @@ def _word(value: "Any", most: int) -> bool:
 
 # fields: what the payload holds. Raises ManifestError with the reason of the first thing that is wrong.
 def check(fields: "Any") -> "Manifest":
+    return _last(_check_steps(fields))
+
+
+# Yields None after every few files, at last the Manifest.
+def _check_steps(fields: "Any") -> "Iterator[Optional[Manifest]]":
     if not isinstance(fields, dict):
         raise ManifestError(reasons.BAD_FIELD, "not a map")
     for key in fields:
@@ -106,29 +113,65 @@ def check(fields: "Any") -> "Manifest":
     for name in listed:
         check_name(name)
         entry = listed[name]
-        if (
-            not isinstance(entry, (list, tuple))
-            or len(entry) != 2
-            or not _whole(entry[0])
-            or not isinstance(entry[1], bytes)
-            or len(entry[1]) != 32
-        ):
+        if not isinstance(entry, (list, tuple)) or len(entry) != 2:
             raise ManifestError(reasons.BAD_FIELD, "file entry")
-        if not entry[0]:
+        size, digest = entry
+        if not _whole(size) or not isinstance(digest, bytes) or len(digest) != 32:
+            raise ManifestError(reasons.BAD_FIELD, "file entry")
+        if not size:
             raise ManifestError(EMPTY, name)
-        total += entry[0]
-        if entry[0] > MAX_FILE or total > MAX_TOTAL:
+        total += size
+        if size > MAX_FILE or total > MAX_TOTAL:
             raise ManifestError(reasons.TOO_LONG, name)
-        files[name] = (entry[0], entry[1])
-    return Manifest(
-        fields["ver"],
-        fields["seq"],
-        fields["min_seq"],
-        fields["model"],
-        fields["mpy_abi"],
-        fields["expires"],
-        files,
-    )
+        files[name] = (size, digest)
+        if not len(files) % _FILES_A_STEP:
+            yield None
+    values = [fields[key] for key in FIELDS[:6]]
+    values.append(files)
+    yield Manifest(*values)
+
+
+def _last(steps: "Iterator[Optional[Manifest]]") -> "Manifest":
+    found = list(steps)[-1]
+    assert found is not None
+    return found
+
+
+# The keys of a map, in their order; after each the reader stands on its value.
+def _keys(reader: "cbor.Reader") -> "Iterator[Any]":
+    major, number = reader.head()
+    if major != 5:
+        raise ManifestError(reasons.BAD_FIELD, "not a map")
+    last = b""
+    for _ in range(number):
+        start = reader.pos
+        key = reader.value(0)
+        encoded = reader.buffer[start : reader.pos]
+        if isinstance(key, bool) or not isinstance(key, (int, str)):
+            raise CborError(reasons.UNSUPPORTED, "map key")
+        if encoded <= last:
+            raise CborError(reasons.NOT_CANONICAL, "keys unsorted or repeated")
+        last = encoded
+        yield key
+
+
+# As check(cbor.loads(payload)), in steps: a long list of files would hold up a device.
+def _read_steps(payload: bytes) -> "Iterator[Optional[Manifest]]":
+    reader = cbor.Reader(payload)
+    fields: "Dict[Any, Any]" = {}
+    for key in _keys(reader):
+        if key == "files":
+            fields[key] = files = {}
+            for name in _keys(reader):
+                files[name] = reader.value(1)
+                if not len(files) % _FILES_A_STEP:
+                    yield None
+        else:
+            fields[key] = reader.value(cbor.MAX_DEPTH)
+    if reader.pos != reader.end:
+        raise CborError(reasons.TRAILING)
+    yield None
+    yield from _check_steps(fields)
 
 
 # What is signed (RFC 9052 section 4.4).
@@ -159,11 +202,6 @@ def unwrap(signed: bytes) -> "Tuple[bytes, bytes, bytes]":
     return key_id, payload, signature
 
 
-# Only for bytes whose signature was checked before. Raises CborError, ManifestError.
-def read(signed: bytes) -> "Manifest":
-    return check(cbor.loads(unwrap(signed)[1]))
-
-
 # keys: key id -> public key (X || Y). Yields None after every bounded piece of work, at last the Manifest.
 # Nothing of the payload is decoded before its signature holds. Raises CborError, ManifestError.
 def verify_steps(signed: bytes, keys: "Dict[bytes, bytes]") -> "Iterator[Optional[Manifest]]":
@@ -180,11 +218,9 @@ def verify_steps(signed: bytes, keys: "Dict[bytes, bytes]") -> "Iterator[Optiona
     if not good:
         raise ManifestError(BAD_SIGNATURE)
     yield None
-    yield check(cbor.loads(payload))
+    yield from _read_steps(payload)
 
 
 # All steps at once. Raises CborError, ManifestError.
 def verify(signed: bytes, keys: "Dict[bytes, bytes]") -> "Manifest":
-    found = list(verify_steps(signed, keys))[-1]
-    assert found is not None
-    return found
+    return _last(verify_steps(signed, keys))

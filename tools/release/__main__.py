@@ -10,6 +10,7 @@ from pathlib import Path
 from gatelink import manifest
 from gatelink.errors import GatelinkError
 from tools.release import build, sign
+from tools.setup.bytecode import ROLES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +25,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     one.add_argument("key", type=Path, help="PEM file to write")
     one = commands.add_parser("build", help="compile a role, list and sign its files")
-    one.add_argument("role", choices=build.ROLES)
+    one.add_argument("role", choices=ROLES)
     one.add_argument("--key", type=Path, required=True, help="signing key (PEM)")
     one.add_argument("--ver", required=True, help="version as people read it, for example 1.4.0")
     one.add_argument("--seq", type=int, required=True, help="number of this release; grows with every one")
@@ -64,7 +65,8 @@ def run(arguments: list[str]) -> int:
             public = bytes.fromhex(given.public)
             found, signed, files = sign.read_release(given.folder, {manifest.kid(public): public})
             print(
-                f"{found.ver} (seq {found.seq}, refuses below {found.min_seq}) for {found.model}, mpy {found.mpy_abi}"
+                f"{found.ver} (seq {found.seq}, refuses below {found.min_seq}) for {found.model}, "
+                f"mpy {found.mpy_abi}"
             )
             print(f"expires {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(found.expires))} UTC")
             for name in sorted(files):

