@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cbor2
-from gatelink.errors import CborError
 
+from gatelink.errors import CborError
 from tools.office.errors import RequestError
 from tools.office.items import EventRow, cut
 
@@ -75,12 +75,12 @@ class Batch:
     notes: list[DeviceNote]
 
 
-def _refuse_tag(_decoder: object, tag: object) -> object:
-    raise ValueError(f"tag {getattr(tag, 'tag', '?')}: a batch holds no tags")
+def _refuse_tag(_value: object, _immutable: object) -> object:
+    raise ValueError("a batch holds no tags")
 
 
 # Tags that cbor2 would turn into dates, big numbers, regular expressions and the like: none belongs here.
-_NO_TAGS = {number: (lambda decoder: _refuse_tag(decoder, None)) for number in (*range(6), *range(21, 38), *range(100, 1005))}
+_NO_TAGS = dict.fromkeys((*range(6), *range(21, 38), *range(100, 1005), 43_000, 55_799), _refuse_tag)
 
 
 def decode(body: bytes, site: str, site_key: int) -> Batch:

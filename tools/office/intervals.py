@@ -1,4 +1,4 @@
-"""Closed intervals of sequence numbers, sorted, apart and never touching: which events of a device are accounted for."""
+"""Closed intervals of sequence numbers, sorted, apart and never touching: which events are accounted for."""
 
 from __future__ import annotations
 

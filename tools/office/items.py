@@ -75,7 +75,7 @@ def cut(
         uptime += delta
         passed = (uptime - start) * 10
         drift = -(-passed * RHO_PPM // 1_000_000)
-        lo, hi = t_lo + passed - drift, t_hi + passed + drift
+        lo, hi = (t_lo + passed - drift) if t_lo else 0, t_hi + passed + drift
     if len(out) != count:
         raise ValueError(f"holds {len(out)} events where first_seq..last_seq are {count}")
     if uptime >= 1 << 40:

@@ -81,7 +81,7 @@ class StoredEvent(NamedTuple):
 class Cursor(NamedTuple):
     """A place in the list of events by time: those before it come next."""
 
-    t_lo_ms: int
+    t_hi_ms: int
     site_key: int
     device: int
     seq: int

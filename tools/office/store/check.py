@@ -12,7 +12,6 @@ from tools.office.intervals import Span
 from tools.office.store.base import MISFIT, UNPROVEN
 
 
-
 def spans(db: apsw.Connection, site: int, device: int) -> list[Span]:
     """What is accounted for."""
     return list(
@@ -44,7 +43,7 @@ def follow(db: apsw.Connection, site: int, device: int, chain: Chain, now_ms: in
     """Follow the chain over about `limit` events more; True when there is more to do at once."""
     at, mac8 = db.execute(
         "SELECT checked_to, checked_mac FROM device WHERE site = ? AND device = ?", (site, device)
-    ).fetchone()
+    ).get
     end = intervals.covering_end(spans(db, site, device), at + 1)
     proofs = _proofs(db, site, device, at, end, limit)
     if not proofs:

@@ -1,4 +1,8 @@
-"""Reads for the page and the API, on the reading connection."""
+# ruff: noqa: S608 - see below
+"""Reads for the page and the API, on the reading connection.
+
+Statements are put together from this file's own words alone; whatever came from outside is bound.
+"""
 
 from __future__ import annotations
 
@@ -108,8 +112,8 @@ def events(
         source, order = "event", "seq DESC, boot DESC"
         columns: tuple[str, ...] = ("seq", "boot")
     else:
-        source, order = "event INDEXED BY event_by_time", "t_lo_ms DESC, site DESC, device DESC, seq DESC, boot DESC"
-        columns = ("t_lo_ms", "site", "device", "seq", "boot")
+        source, order = "event INDEXED BY event_by_time", "t_hi_ms DESC, site DESC, device DESC, seq DESC, boot DESC"
+        columns = ("t_hi_ms", "site", "device", "seq", "boot")
     if before is not None:
         where.append(f"({', '.join(columns)}) < ({','.join('?' * len(columns))})")
         values.extend(before[-len(columns) :])
@@ -126,8 +130,8 @@ def events(
     shown = rows[:limit]
     older = None
     if len(rows) > limit:
-        key, _, number, seq, boot, _, _, t_lo_ms, *_ = shown[-1]
-        older = Cursor(t_lo_ms, key, number, seq, boot)
+        key, _, number, seq, boot, _, _, _, t_hi_ms, *_ = shown[-1]
+        older = Cursor(t_hi_ms, key, number, seq, boot)
     return Page([StoredEvent(*row[1:]) for row in shown], older)
 
 

@@ -34,7 +34,7 @@ CREATE TABLE event (
     payload BLOB NOT NULL,
     PRIMARY KEY (site, device, seq, boot)
 ) WITHOUT ROWID;
-CREATE INDEX event_by_time ON event (t_lo_ms, kind);
+CREATE INDEX event_by_time ON event (t_hi_ms, kind);
 
 -- The device's own chain values: source 0 end of a run, 1 status, 2 before a declared loss.
 CREATE TABLE proof (

@@ -1,0 +1,161 @@
+"""The office between HTTP and the store: who may send, one writer, the chain checked behind the receipts."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import TypeVar
+
+from edge_agent.logs import Log
+from tools.office import batch
+from tools.office.chain import Chain
+from tools.office.config import Config, Name
+from tools.office.errors import RequestError, StoreError
+from tools.office.store.base import Store, Taken
+from tools.office.words import masked
+
+CHECK_STEP = 2_000  # events of a chain that are followed between two batches
+MAX_WAITING = 64  # batches that may be under way at once
+RETRY_S = 1.0
+
+_T = TypeVar("_T")
+_log = Log("office")
+
+
+class BusyError(StoreError):
+    """More batches are under way than the office takes at once: the sender tries again."""
+
+
+class Office:
+    """Everything that the pages and the API stand on. Made, started and closed in one event loop."""
+
+    def __init__(self, config: Config, store: Store, now_ms: Callable[[], int]) -> None:
+        self.config = config
+        self.store = store
+        self.now_ms = now_ms
+        self._decoder = ThreadPoolExecutor(1, "decode")
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._reader = ThreadPoolExecutor(1, "read")
+        self._waiting = 0
+        self._chains = {at: Chain(key) for at, key in config.event_keys.items()}
+        self._site_keys: dict[str, int] = {}
+        self._todo: dict[tuple[int, int], str] = {}  # devices whose chain may have more to follow
+        self._more = asyncio.Event()
+        self._checker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Ready to take batches when this returns. Raises StoreError."""
+        for site in self.config.sites:
+            self._site_keys[site] = await self._on(self._writer, self.store.site_key, site)
+        sites = {key: site for site, key in self._site_keys.items()}
+        for key, device in await self._on(self._writer, self.store.unchecked):
+            if key in sites:
+                self._todo[key, device] = sites[key]
+        self._more.set()
+        self._checker = asyncio.create_task(self._check(), name="chain check")
+
+    async def close(self) -> None:
+        """Finishes what is under way and lets go of the database."""
+        if self._checker is not None:
+            self._checker.cancel()
+            await asyncio.gather(self._checker, return_exceptions=True)
+        for pool in (self._decoder, self._writer, self._reader):
+            await asyncio.to_thread(pool.shutdown)
+        self.store.close()
+
+    def may_send(self, site: str, token: str) -> bool:
+        """Whether this token is the site's; takes as long for a site that is not known."""
+        known = self.config.sites.get(site)
+        expected = known.token_sha256 if known else bytes(32)
+        return hmac.compare_digest(sha256(token.encode()).digest(), expected) and known is not None
+
+    def may_look(self, token: str) -> bool:
+        """Whether this token opens the pages; without one in the configuration everybody may look."""
+        expected = self.config.viewer_sha256
+        return expected is None or hmac.compare_digest(sha256(token.encode()).digest(), expected)
+
+    async def take(self, site: str, body: bytes) -> dict[str, object]:
+        """The receipt for one batch, which is on the disk then. Raises RequestError, StoreError."""
+        if self._waiting >= MAX_WAITING:
+            raise BusyError("too many batches are under way")
+        self._waiting += 1
+        try:
+            key = self._site_keys[site]
+            found = await self._on(self._decoder, batch.decode, body, site, key)
+            taken = await self._on(self._writer, self.store.take, found, self.now_ms())
+        except RequestError as error:
+            _log.warning("batch refused", site=site, field=error.field, problem=error.message)
+            raise
+        finally:
+            self._waiting -= 1
+        self._note(found, taken)
+        return {
+            "v": batch.VERSION,
+            "lane": found.lane,
+            "through": found.through,
+            "devices": {
+                str(device): {"complete_to": account.complete_to, "missing": account.missing}
+                for device, account in taken.devices.items()
+            },
+        }
+
+    async def read(self, call: Callable[..., _T], *args: object) -> _T:
+        """A reading call of the store, on the reader's thread. Raises StoreError."""
+        return await self._on(self._reader, call, *args)
+
+    def has_key(self, site: str, device: int) -> bool:
+        """Whether the device's chain can be checked here."""
+        return (site, device) in self._chains
+
+    def device_name(self, site: str, device: int, reported: str, language: str) -> str:
+        """What people call a device: as the office's file says, else as the edge reports."""
+        known = self.config.device_names.get((site, device))
+        return known.in_language(language) if known else reported or str(device)
+
+    def site_name(self, site: str) -> Name:
+        """What people call a site, which may no longer be in the configuration."""
+        known = self.config.sites.get(site)
+        return known.name if known else Name(site, site)
+
+    def card_name(self, site: str, uid: bytes, language: str) -> str:
+        """A card's name, or the end of its number."""
+        known = self.config.card_names.get((site, uid))
+        return known.in_language(language) if known else masked(uid)
+
+    def _note(self, found: batch.Batch, taken: Taken) -> None:
+        _log.debug("batch", site=found.site, lane=found.lane, events=taken.events, added=taken.added)
+        if taken.conflicts:
+            _log.error("events came again with another content", site=found.site, count=taken.conflicts)
+        for device in taken.devices:
+            if (found.site, device) in self._chains:
+                self._todo[found.site_key, device] = found.site
+        self._more.set()
+
+    async def _check(self) -> None:
+        """Follow the chains, a step at a time, so that batches get between."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._todo:
+                at, site = next(iter(self._todo.items()))
+                del self._todo[at]
+                chain = self._chains.get((site, at[1]))
+                if chain is None:
+                    continue
+                try:
+                    more = await self._on(
+                        self._writer, self.store.check, *at, chain, self.now_ms(), CHECK_STEP
+                    )
+                except StoreError as error:
+                    _log.error("the chain can't be checked now", site=site, device=at[1], problem=str(error))
+                    self._todo[at] = site
+                    await asyncio.sleep(RETRY_S)  # a full disk: its owner has to act, the check goes on by itself
+                    continue
+                if more:
+                    self._todo[at] = site
+
+    async def _on(self, pool: ThreadPoolExecutor, call: Callable[..., _T], *args: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(pool, call, *args)
