@@ -1,5 +1,6 @@
 # Power-cut drills of the journal, shared by the long suite (CPython) and the short one (also on the real VM).
 from firmware.tests.nor import IN_ORDER, SCATTERED, STYLES, Marks, Nor, PowerCut, seeded
+from gatelink import cose
 from node.journal import Journal
 
 KEY = bytes(range(32))
@@ -87,12 +88,12 @@ def cut_append(world, event, op, point, style=IN_ORDER):
 # A history of appends. At each one power is cut at every `step`-th byte of its program (and at `erase_points`
 # of its erase, and around its NVS write) on a copy; now and then a damaged copy is what the history goes on
 # with.
-def drill(blocks, block_size, events, seed, step=1, erase_points=64, budget=None):
+def drill(blocks, block_size, appends, seed, step=1, erase_points=64, budget=None):
     rand = seeded(seed)
     world = World(blocks, block_size, seed)
     boot = 1
     uptime_cs = 0
-    for _ in range(events):
+    for _ in range(appends):
         if budget and world.cuts >= budget:
             break
         uptime_cs += rand.getrandbits(rand.choice((4, 9, 30)))
@@ -122,5 +123,13 @@ def drill(blocks, block_size, events, seed, step=1, erase_points=64, budget=None
         world.truth[len(world.truth) + 1] = event
         if rand.getrandbits(1):
             world.edge = min(len(world.truth), world.edge + rand.getrandbits(3))
-    world.check(world.journal())
+    journal = world.journal()
+    world.check(journal)
+    # one unbroken chain through all of it
+    held = list(journal.scan())
+    for index in range(1, len(held)):
+        before, slot = held[index - 1], held[index]
+        record = events.record(slot.seq, slot.boot, slot.uptime_cs, slot.payload)
+        if slot.seq == before.seq + 1:
+            assert cose.mac8(KEY, before.mac8, record) == slot.mac8, "chain broken at %d" % slot.seq
     return world

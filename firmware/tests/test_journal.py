@@ -227,6 +227,35 @@ def test_a_slot_that_is_not_blank_is_never_programmed():
     assert journal.read(2).seq == 2
 
 
+def test_a_bit_that_does_not_erase_is_passed_over():
+    nor = Nor(2, 512)
+    journal = mounted(nor)
+    real = nor.erase
+
+    def weak(block):
+        real(block)
+        nor.data[block * 512 + 70] = 0x7F
+
+    nor.erase = weak
+    for seq in range(1, 30):
+        assert journal.append(1, seq, VISIT) == seq
+        journal.trim(seq)
+    assert nor.conflicts == 0
+    assert journal.bad_slots == 4
+    assert [slot.seq for slot in mounted(nor).scan()][-7:] == list(range(23, 30))
+
+
+def test_bad_flash_in_a_full_journal_costs_the_event_not_an_old_one():
+    nor = Nor(2, 512)
+    journal = mounted(nor)
+    for _ in range(14):
+        journal.append(1, 1, VISIT)
+    journal.append(1, 1, SOS)
+    nor.data[-1] = 0
+    assert refused(lambda: journal.append(1, 1, SOS))
+    assert [slot.seq for slot in mounted(nor).scan()] == list(range(1, 16))
+
+
 def test_mount_is_bounded():
     nor = Nor(512)
     reads = []
