@@ -1,6 +1,6 @@
 # Power-cut drills of the journal, shared by the long suite (CPython) and the short one (also on the real VM).
 from firmware.tests.nor import IN_ORDER, SCATTERED, STYLES, Marks, Nor, PowerCut, seeded
-from gatelink import cose
+from gatelink import cose, events
 from node.journal import Journal
 
 KEY = bytes(range(32))
