@@ -1,21 +1,21 @@
 """Layer: the events that the agent itself records, under its own device number, so that nothing is silent.
 
 Payloads have the shape of device events ([kind, fields...]); BOOT is gatelink's, the kinds from 64 up are the edge's.
-From 64 on the class is in the number (kind & 3): 1 alarm, 2 routine, 0 and 3 normal.
+From 64 on the class is in the number (kind & 3): 0 routine, 1 and 3 normal, 2 alarm.
 """
 
 from __future__ import annotations
 
 from gatelink import cbor, events
 
-STOPPED = 64  # [] clean shutdown
-SEQ_RESTARTED = 65  # [device, seq] alarm: a device numbers its events from the start again
+STOPPED = 65  # [] clean shutdown
+SEQ_RESTARTED = 66  # [device, seq] alarm: a device numbers its events from the start again
 PORT = 67  # [name, state 0 lost 1 back]
-DEVICE = 68  # [device, state 0 offline 1 online]
-HELD_RAW = 69  # [device, first seq] alarm: a message that can't be taken as events is kept as it came
-NEVER_SEEN = 73  # [device, first, last] alarm: events that the device no longer holds and this edge never had
-QUEUE = 76  # [state 0 full 1 flowing] ports were paused because commits did not keep up
-STORE = 77  # [failures] alarm: commits failed for a while (disk full or broken), and succeed again
+DEVICE = 69  # [device, state 0 offline 1 online]
+HELD_RAW = 70  # [device, first seq] alarm: a message that can't be taken as events is kept as it came
+NEVER_SEEN = 74  # [device, first, last] alarm: events that the device no longer holds and this edge never had
+QUEUE = 71  # [state 0 full 1 flowing] ports were paused because commits did not keep up
+STORE = 78  # [failures] alarm: commits failed for a while (disk full or broken), and succeed again
 
 FIRMWARE = "edge"
 

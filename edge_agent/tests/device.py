@@ -219,6 +219,21 @@ class UdpWire(Wire, asyncio.DatagramProtocol):
         self.transport.close()
 
 
+async def ask(device: Device, wire: Wire, make: Callable[[], bytes], deadline_s: float = 15.0) -> Any:
+    """Sends what make() makes, again and again as a device would, until the edge says something valid; returns that."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            wire.send(make())
+            try:
+                async with asyncio.timeout(0.25):
+                    while True:
+                        answer = device.take(await wire.inbox.get())
+                        if answer is not None:
+                            return answer
+            except TimeoutError:
+                continue
+
+
 async def sync(
     device: Device, wire: Wire, *, batch: int = 20, rto_s: float = 0.15, deadline_s: float = 30.0
 ) -> None:

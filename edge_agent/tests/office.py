@@ -1,0 +1,125 @@
+"""An office that speaks the contract's batches and receipts, over real HTTP, with one switch per fault."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import cbor2
+from aiohttp import web
+
+from gatelink import events
+
+TOKEN = "a-token-for-tests"
+
+
+class Office:
+    """Keeps every event by (device, boot, seq). Faults: see the attributes."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[int, int, int], bytes] = {}
+        self.times: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self.doubled = 0
+        self.bodies: list[dict[str, Any]] = []
+        self.lanes: list[str] = []
+        self.status = 0  # answer this instead of taking the batch
+        self.error: Any = None
+        self.keep_silent = False  # take the batch, never answer
+        self.lose_receipts = 0  # take so many batches, then drop the connection
+        self.through_first = 0  # receipt only the first so many rows
+        self.wrong_receipt: Any = None
+        self.arrived = 0
+        self.at_once = 0
+        self.most_at_once = 0
+        self.delay_s = 0.0
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=16 << 20)
+        app.router.add_post("/api/v1/sites/{site}/batches", self._take)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def config(self, **more: object) -> str:
+        lines = {
+            "url": f"http://127.0.0.1:{self.port}",
+            "token": TOKEN,
+            "backoff_min_ms": 10,
+            "backoff_max_ms": 50,
+        }
+        lines.update(more)
+        return "[office]\n" + "".join(
+            f'{key} = "{value}"\n' if isinstance(value, str) else f"{key} = {value}\n"
+            for key, value in lines.items()
+        )
+
+    async def _take(self, request: web.Request) -> web.Response:
+        self.arrived += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self._answer(request)
+        finally:
+            self.at_once -= 1
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert request.headers["Content-Type"] == "application/cbor"
+        body = cbor2.loads(await request.read())
+        if self.status:
+            return web.json_response(self.error or {}, status=self.status)
+        assert (body["v"], body["site"], request.match_info["site"]) == (1, "s1", "s1")
+        rows = body["rows"][: self.through_first or None]
+        for row in rows:
+            self._keep(row)
+        self.bodies.append(body)
+        self.lanes.append(body["lane"])
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if self.keep_silent:
+            await asyncio.sleep(3_600)
+        if self.lose_receipts:
+            self.lose_receipts -= 1
+            assert request.transport is not None
+            request.transport.close()
+        if self.wrong_receipt is not None:
+            return web.json_response(self.wrong_receipt)
+        devices = {str(row[1]): self._complete(row[1]) for row in rows}
+        return web.json_response({"v": 1, "lane": body["lane"], "through": rows[-1][0], "devices": devices})
+
+    def _keep(self, row: list[Any]) -> None:
+        _, device, boot, first, last, _, low, high, received, _, _, items, mac8 = row
+        assert low <= high <= received
+        if not items:
+            assert last == first - 1
+            assert len(mac8) == 8
+            return
+        found = events.split(items)
+        assert len(found) == last - first + 1
+        for index, (_, payload) in enumerate(found):
+            key = (device, boot, first + index)
+            self.doubled += key in self.events
+            self.events[key] = payload
+            self.times[key] = (low, high)
+
+    def _complete(self, device: int) -> dict[str, Any]:
+        seqs = sorted(seq for d, _, seq in self.events if d == device)
+        missing, expected = [], 1
+        for seq in seqs:
+            if seq > expected:
+                missing.append([expected, seq - 1])
+            expected = seq + 1
+        complete = missing[0][0] - 1 if missing else expected - 1
+        return {"complete_to": complete, "missing": missing}
+
+    def of(self, device: int) -> dict[int, bytes]:
+        return {seq: payload for (d, _, seq), payload in self.events.items() if d == device}
