@@ -1,5 +1,5 @@
-# Runs suites of plain test functions where there is no pytest: run_suites.py SUITE... (module names). Exit code 1 when
-# one fails. A suite never seen to run is no pass: no tests found is a failure.
+# Runs suites of plain test functions where there is no pytest: run_suites.py SUITE... (module names). Exit
+# code 1 when one fails. A suite never seen to run is no pass: no tests found is a failure.
 import sys
 
 

@@ -1,4 +1,5 @@
-# The codec against the vectors, under both interpreters; on CPython the pure codec and the one through cbor2 alike.
+# The codec against the vectors, under both interpreters; on CPython the pure codec and the one through cbor2
+# alike.
 from binascii import hexlify, unhexlify
 
 from gatelink import cbor, cbor_pure, reasons

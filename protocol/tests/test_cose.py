@@ -17,7 +17,7 @@ DIRECTIONS = {"up": cose.UP, "down": cose.DOWN}
 def derived(link_key, device, epoch, on_device):
     keys = cose.derive(unhexlify(link_key), device, epoch)
     if on_device:
-        keys._ciphers = [ccm_device.Ccm(keys.up_key), ccm_device.Ccm(keys.down_key)]  # noqa: SLF001
+        keys._ciphers = [ccm_device.Ccm(keys.up_key), ccm_device.Ccm(keys.down_key)]
     return keys
 
 
@@ -46,7 +46,7 @@ def test_rfc8613_key_derivation_and_nonce():
         assert hexlify(cose.hkdf_sha256(secret, salt, info_key, 16)).decode() == row["key"]
         iv = cose.hkdf_sha256(secret, salt, info_iv, 13)
         assert hexlify(iv).decode() == row["common_iv"]
-        nonce = cose._nonce_base(identity, iv).to_bytes(13, "big")  # noqa: SLF001
+        nonce = cose._nonce_base(identity, iv).to_bytes(13, "big")
         assert hexlify(nonce).decode() == row["nonce_piv_0"]
 
 
@@ -70,7 +70,8 @@ def test_external_aes_ccm():
             wrong = bytes([sealed[0] ^ 1]) + sealed[1:]
             assert refusal(ccm.open_, nonce, wrong, aad) == ("AuthError", reasons.NOT_AUTHENTIC)
         if "message" in row:
-            # The same bytes as they stand in the published COSE message, and the AAD that RFC 9052 makes of it.
+            # The same bytes as they stand in the published COSE message, and the AAD that RFC 9052 makes of
+            # it.
             assert row["message"].endswith(row["sealed"])
             assert hexlify(cose.cbor.dumps(["Encrypt0", b"\xa1\x01\x0a", b""])).decode() == row["aad"]
 

@@ -35,7 +35,8 @@ def test_valid_vectors():
 def test_invalid_vectors():
     for row in rows("invalid/messages"):
         found = refusal(messages.decode, DIRECTIONS[row["direction"]], unhexlify(row["plaintext"]))
-        assert found and found[1] == row["reason"], (row["name"], found)
+        assert found is not None, row["name"]
+        assert found[1] == row["reason"], (row["name"], found)
 
 
 def test_a_message_of_the_other_direction_is_none():

@@ -1,5 +1,5 @@
-# AES-128 in plain Python behind the face of MicroPython's cryptolib (encryption only, ECB = 1 and CBC = 2): lets
-# gatelink.ccm_device run where there is no cryptolib. Stands at that boundary only, for tests.
+# AES-128 in plain Python behind the face of MicroPython's cryptolib (encryption only, ECB = 1 and CBC = 2):
+# lets gatelink.ccm_device run where there is no cryptolib. Stands at that boundary only, for tests.
 
 
 def _xtime(byte):
