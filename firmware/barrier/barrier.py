@@ -57,7 +57,7 @@ class Barrier:
         self.cycles = cycles
         self.drive = OFF
         self.state = BROKEN
-        self._events: "list[tuple[int, tuple[Any, ...]]]" = []
+        self._events: "list[tuple[Any, ...]]" = []
         self._last_drive = OFF
         self._rested_ms = now_ms  # from now on the motor may turn the other way
         self._wanted = OFF  # a movement that waits for that
@@ -74,8 +74,8 @@ class Barrier:
         else:
             self._enter(CLOSED if limit_closed else STOPPED, POWER_ON, now_ms)
 
-    # -> [(kind, fields), ...] since the last call, in order
-    def take_events(self) -> "list[tuple[int, tuple[Any, ...]]]":
+    # -> [(kind, fields...), ...] since the last call, in order
+    def take_events(self) -> "list[tuple[Any, ...]]":
         taken, self._events = self._events, []
         return taken
 
@@ -108,7 +108,7 @@ class Barrier:
             self.occupied = occupied
             if occupied and self.state == CLOSING:
                 if self.drive == DOWN:
-                    self._events.append((OBSTRUCTED, (SAFETY,)))
+                    self._events.append((OBSTRUCTED, SAFETY))
                 self._raise(LOOP, now_ms)
             elif self.state == OPEN:
                 # somebody has passed: no need to wait the whole time
@@ -148,12 +148,12 @@ class Barrier:
                 # it sank: up again, that harms nobody
                 self._raise(LIMIT, now_ms)
             else:
-                self._events.append((FORCED, ()))
+                self._events.append((FORCED,))
                 self._enter(STOPPED, FORCE, now_ms)
         for which in (SAFETY, APPROACH):
             if _NEVER < self._stuck_ms[which] <= now_ms:
                 self._stuck_ms[which] = _NEVER
-                self._events.append((LOOP_FAULT, (which,)))
+                self._events.append((LOOP_FAULT, which))
 
     # ms since boot, -1: nothing happens by time alone
     def next_wake_ms(self) -> int:
@@ -179,13 +179,13 @@ class Barrier:
         self._close_ms = _NEVER
         self._forced_ms = _NEVER
         self.state = state
-        self._events.append((BARRIER, (state, cause, self.cycles)))
+        self._events.append((BARRIER, state, cause, self.cycles))
         if state == OPEN:
             self._arm(now_ms, self._timing["auto_close_ms"])
 
     def _break(self, code: int, text: str, cause: int, now_ms: int) -> None:
         self._enter(BROKEN, cause, now_ms)
-        self._events.append((FAULT, (code, text)))
+        self._events.append((FAULT, code, text))
 
     def _raise(self, cause: int, now_ms: int) -> None:
         if self.limit_open:

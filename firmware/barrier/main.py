@@ -16,12 +16,12 @@ from node.errors import FlashError, NotProvisioned
 from node.flash import find
 from node.node import Node
 
-from . import access_list, credential, loops
-from .barrier import Barrier
-from .gate import Gate
-from .relay import Relays
-from .settings import SCHEMA
-from .unprovisioned import Unprovisioned
+from barrier import access_list, credential, loops
+from barrier.barrier import Barrier
+from barrier.gate import Gate
+from barrier.relay import Relays
+from barrier.settings import SCHEMA
+from barrier.unprovisioned import Unprovisioned
 
 try:
     from typing import Any

@@ -14,11 +14,11 @@ from node.errors import FlashError, NotProvisioned
 from node.flash import find
 from node.node import Node
 
-from .reader import Reader
-from .settings import SCHEMA
-from .shift import LOOK_BACK, Shift
-from .sos import Sos
-from .tag import Tag
+from patrol_tag.reader import Reader
+from patrol_tag.settings import SCHEMA
+from patrol_tag.shift import LOOK_BACK, Shift
+from patrol_tag.sos import Sos
+from patrol_tag.tag import Tag
 
 try:
     from typing import Any

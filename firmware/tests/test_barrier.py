@@ -14,7 +14,7 @@ TIMING = {
 
 def closed(now_ms=0):
     barrier = Barrier(TIMING, now_ms, False, True, False)
-    assert barrier.take_events() == [(ev.BARRIER, (ev.CLOSED, ev.POWER_ON, 0))]
+    assert barrier.take_events() == [(ev.BARRIER, ev.CLOSED, ev.POWER_ON, 0)]
     return barrier
 
 
@@ -29,7 +29,7 @@ def opened(now_ms=0):
 
 
 def states(barrier):
-    return [fields for kind, fields in barrier.take_events() if kind == ev.BARRIER]
+    return [event[1:] for event in barrier.take_events() if event[0] == ev.BARRIER]
 
 
 def test_credential_opens_and_it_closes_by_itself():
@@ -86,7 +86,7 @@ def test_reverses_when_the_loop_becomes_occupied():
     barrier.take_events()
     barrier.loop(True, 2000)
     assert barrier.drive == OFF
-    assert barrier.take_events() == [(ev.OBSTRUCTED, (0,)), (ev.BARRIER, (ev.OPENING, ev.LOOP, 2))]
+    assert barrier.take_events() == [(ev.OBSTRUCTED, 0), (ev.BARRIER, ev.OPENING, ev.LOOP, 2)]
     assert barrier.next_wake_ms() == 2400
     barrier.poll(2399)
     assert barrier.drive == OFF
@@ -142,8 +142,8 @@ def test_travel_timeout_is_a_fault_and_opening_may_be_tried_again():
     barrier.poll(8000)
     assert barrier.drive == OFF
     assert barrier.take_events() == [
-        (ev.BARRIER, (ev.BROKEN, ev.TIMEOUT, 1)),
-        (ev.FAULT, (16, "barrier travel")),
+        (ev.BARRIER, ev.BROKEN, ev.TIMEOUT, 1),
+        (ev.FAULT, 16, "barrier travel"),
     ]
     assert not barrier.request(DO_CLOSE, ev.COMMAND, 9000)
     assert barrier.request(DO_OPEN, ev.CREDENTIAL, 9000)
@@ -158,7 +158,7 @@ def test_forced_open_is_an_alarm():
     assert barrier.take_events() == []
     barrier.limits(False, False, 2000)
     barrier.poll(2800)
-    assert barrier.take_events() == [(ev.FORCED, ()), (ev.BARRIER, (ev.STOPPED, ev.FORCE, 0))]
+    assert barrier.take_events() == [(ev.FORCED,), (ev.BARRIER, ev.STOPPED, ev.FORCE, 0)]
     barrier.limits(False, True, 9000)
     assert states(barrier) == [(ev.CLOSED, ev.LIMIT, 0)]
 
@@ -175,7 +175,7 @@ def test_stuck_loop_is_reported_once_and_holds_it_open():
     barrier = opened()
     barrier.loop(True, 1000)
     barrier.poll(601000)
-    assert barrier.take_events() == [(ev.LOOP_FAULT, (0,))]
+    assert barrier.take_events() == [(ev.LOOP_FAULT, 0)]
     barrier.poll(9000000)
     assert barrier.take_events() == []
     assert barrier.state == ev.OPEN
@@ -185,7 +185,7 @@ def test_stuck_loop_is_reported_once_and_holds_it_open():
     assert barrier.state == ev.CLOSING
     barrier.loop(True, 9102100, 1)
     barrier.poll(9702100)
-    assert (ev.LOOP_FAULT, (1,)) in barrier.take_events()
+    assert (ev.LOOP_FAULT, 1) in barrier.take_events()
 
 
 def test_both_limits_at_once_stop_everything():
@@ -319,10 +319,10 @@ def explore(seed, steps):
         barrier.limits(*plant.limits(), now_ms)
         motor.watch(barrier.drive, now_ms)
         check_drive(barrier, occupied)
-        for kind, fields in barrier.take_events():
-            ev.encode(kind, *fields)
-            if kind == ev.BARRIER:
-                reported = fields[0]
+        for event in barrier.take_events():
+            ev.encode(*event)
+            if event[0] == ev.BARRIER:
+                reported = event[1]
         # whatever happened, the last report is the truth
         assert reported == barrier.state
         seen.add(barrier.state)
@@ -378,7 +378,7 @@ def test_every_short_history():
                 now_ms += 400 if what == 6 else 15000
                 barrier.poll(now_ms)
             check_drive(barrier, occupied)
-        reports = [fields for kind, fields in barrier.take_events() if kind == ev.BARRIER]
+        reports = [event[1:] for event in barrier.take_events() if event[0] == ev.BARRIER]
         assert reports[-1][0] == barrier.state
 
     for start in range(3):
