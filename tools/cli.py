@@ -83,9 +83,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _edge_run(wanted: argparse.Namespace) -> int:
-    from edge_agent import daemon
+    import asyncio
 
-    return daemon.main(["--config", str(wanted.config)])
+    from edge_agent import daemon
+    from edge_agent.errors import EdgeError
+
+    try:
+        asyncio.run(daemon.run(wanted.config))
+    except EdgeError as error:
+        raise ToolError(str(error)) from error
+    return DONE
 
 
 def _office_run(wanted: argparse.Namespace) -> int:
@@ -113,6 +120,9 @@ def _status(wanted: argparse.Namespace) -> int:
 
 
 def _simulate(wanted: argparse.Namespace) -> int:
+    from tools import device_code
+
+    device_code.use()
     from tools.simulate import night
 
     return night.main(wanted.plan, wanted.folder, seed=wanted.seed, speed=wanted.speed, once=wanted.once)

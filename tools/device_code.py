@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-FIRMWARE = Path(__file__).resolve().parents[1] / "firmware"
+ROOT = Path(__file__).resolve().parents[1]
+FIRMWARE = ROOT / "firmware"
 
 
 class JournalEvent(NamedTuple):
@@ -21,9 +22,10 @@ class JournalEvent(NamedTuple):
 
 
 def use() -> None:
-    """Makes the device's packages (node, patrol_tag, barrier, boards, drivers) importable."""
-    if str(FIRMWARE) not in sys.path:
-        sys.path.append(str(FIRMWARE))
+    """Makes the device's packages (node, drivers, ...) and the virtual board importable from a checkout."""
+    for folder in (FIRMWARE, ROOT):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
 
 
 def journal_events(image: bytes) -> Iterator[JournalEvent]:

@@ -96,6 +96,7 @@ class Plan:
     name_zh: str
     name_en: str
     epoch_ms: int
+    begin_min: int
     length_ms: int
     checkpoints: tuple[Card, ...]
     incident_cards: tuple[Card, ...]
@@ -138,6 +139,7 @@ def load(path: Path) -> Plan:
         name_zh=estate.text("name_zh"),
         name_en=estate.text("name_en"),
         epoch_ms=epoch_ms,
+        begin_min=night.minute("from"),
         length_ms=length_ms,
         checkpoints=checkpoints,
         incident_cards=incident_cards,

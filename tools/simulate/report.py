@@ -16,6 +16,8 @@ class OfficeRow(NamedTuple):
     boot: int
     uptime_cs: int
     payload: bytes
+    t_lo_ms: int = 0
+    t_hi_ms: int = 0
 
 
 class EdgeRun(NamedTuple):
@@ -98,20 +100,23 @@ def compare(
     doubled = len(flash) - len(held) + edge_total - len(edge_seqs)
     moved = altered = invented = 0
     before = (0, 0, 0)
+    latest_lo_ms = 0
     for row in office:
         if row.seq in seen:
             doubled += 1
             continue
         seen.add(row.seq)
         place = (row.seq, row.boot, row.uptime_cs)
-        # later in the list must be later in every respect: number, boot and, within a boot, uptime
-        if row.seq <= before[0] or (row.boot, row.uptime_cs) < before[1:]:
+        # later in the list must be later in every respect: number, boot, within a boot uptime, and time of day: it
+        # may not be certain that it happened before something that stands above it
+        if row.seq <= before[0] or (row.boot, row.uptime_cs) < before[1:] or row.t_hi_ms < latest_lo_ms:
             moved += 1
+        latest_lo_ms = max(latest_lo_ms, row.t_lo_ms)
         before = max(before, place)
         event = held.get(row.seq)
         if event is None:
             invented += 1
-        elif (event.boot, event.uptime_cs, event.payload) != row[1:]:
+        elif (event.boot, event.uptime_cs, event.payload) != row[1:4]:
             altered += 1
     return DeviceReport(
         device=device,
