@@ -72,6 +72,7 @@ class VirtualBoard:
         self._from_host_held = b""
         self._process: BoardProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._started_monotonic_ms = 0.0
         self._now_us = 0.0
         self._target_us = 0.0
         self._saved: dict[str, Any] = {}
@@ -117,8 +118,10 @@ class VirtualBoard:
     async def start(self) -> None:
         """The port appears and the power comes on."""
         self._port.plug()
+        now_ms = time.time() * 1000
         if self.started_ms is None:
-            self.started_ms = time.time() * 1000
+            self.started_ms = now_ms
+        self._started_monotonic_ms = time.monotonic() * 1000 - (now_ms - self.started_ms)
         await self.power_on()
 
     async def power_on(self) -> None:
@@ -126,8 +129,8 @@ class VirtualBoard:
         if self.powered:
             return
         if not self.manual:
-            assert self.started_ms is not None
-            self._now_us = max(self._now_us, (time.time() * 1000 - self.started_ms) * 1000 * self.speed)
+            passed_ms = time.monotonic() * 1000 - self._started_monotonic_ms
+            self._now_us = max(self._now_us, passed_ms * 1000 * self.speed)
         self.power_cycles += 1
         self._off.clear()
         try:
@@ -138,7 +141,7 @@ class VirtualBoard:
         self._keeper = asyncio.create_task(self._keep(process))
 
     async def cut_power(self, *, hard: bool = False) -> None:
-        """The power goes now. hard: SIGKILL, even in the middle of an instruction; the boom is then where it was last asked for."""
+        """The power goes now. hard: SIGKILL, even in mid-instruction; the boom is then where it was at the last boot."""
         process = self._process
         if not self.powered or process is None:
             return
@@ -298,7 +301,7 @@ class VirtualBoard:
         settings = {
             "mode": "manual" if self.manual else "scaled",
             "speed": self.speed,
-            "started_ms": self.started_ms,
+            "started_ms": self._started_monotonic_ms,
             "now_us": self._now_us,
             "flash": str(self.flash_path),
             "files": str(self.files),

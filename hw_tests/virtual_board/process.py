@@ -32,7 +32,7 @@ class BoardProcess:
         self._next_id = 0
         self._pump: asyncio.Task[None] | None = None
         self.dead: dict[str, Any] | None = None  # the board's last message, None after a plain SIGKILL
-        self.booted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.booted = asyncio.Event()
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()
 
@@ -45,10 +45,11 @@ class BoardProcess:
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self._pump = asyncio.create_task(self._read())
-        gone = asyncio.create_task(self.gone.wait())
-        await asyncio.wait({self.booted, gone}, return_when=asyncio.FIRST_COMPLETED)
-        gone.cancel()
-        if not self.booted.done() and self.dead is None:
+        steps = [asyncio.create_task(event.wait()) for event in (self.booted, self.gone)]
+        await asyncio.wait(steps, return_when=asyncio.FIRST_COMPLETED)
+        for step in steps:
+            step.cancel()
+        if not self.booted.is_set() and self.dead is None:
             raise BoardError(f"the board's process did not start, see {errors}")
 
     @property
@@ -109,7 +110,7 @@ class BoardProcess:
     def _message(self, message: dict[str, Any]) -> None:
         event = message.get("event")
         if event == "booted":
-            self.booted.set_result(None)
+            self.booted.set()
         elif event == "ended":
             self.ended.set_result(message["code"])
         elif event == "dead":

@@ -33,15 +33,16 @@ async def main():
         print("caught", error)
     try:
         await asyncio.wait_for_ms(ticker([]), 50)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         print("timeout")
     flag = asyncio.ThreadSafeFlag()
     machine.Timer(period=30_000, mode=machine.Timer.ONE_SHOT, callback=lambda _t: flag.set())
     await flag.wait()
     print("flag", time.ticks_diff(time.ticks_ms(), start) // 1000)
     print(await asyncio.gather(ticker([]), fails(), return_exceptions=True))
-    asyncio.create_task(fails())
+    lost = asyncio.create_task(fails())
     await asyncio.sleep(1)
+    assert lost.done()
     return 7
 
 
@@ -67,7 +68,7 @@ except OSError as error:
     print("nvs", error)
 time.sleep_ms(5000)
 try:
-    import hmac
+    __import__("hmac")
 except ImportError:
     print("no hmac")
 sys.exit(3)
