@@ -1,5 +1,7 @@
-"""Layer: makes a device's keys and puts each where it belongs: link key to the edge, event key to the office, both
-to the device. Nothing is overwritten unless asked, and a second set of keys is a new epoch."""
+"""Layer: makes a device's keys and puts each where it belongs: link key to the edge, event key to the office.
+
+The device gets both. Nothing is overwritten unless asked, and a second set of keys is a new epoch.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatelink import cose
+from tools import device_code
 from tools.errors import ToolError
 
 ROLES = ("tag", "barrier")
@@ -115,3 +118,47 @@ def _write(path: Path, entries: list[dict[str, object]], comment: str) -> None:
         fresh.replace(path)
     except OSError as error:
         raise ToolError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def provision(
+    keys: DeviceKeys,
+    *,
+    site: str,
+    edge: Path,
+    office: Path,
+    board: Path | None = None,
+    config: Path | None = None,
+    rekey: bool = False,
+) -> None:
+    """Puts the keys where they belong; board: folder of a virtual board to write. Raises ToolError."""
+    settings = _device_config(config)
+    if board is None and config is not None:
+        raise ToolError("--device-config needs --board: it is written onto the board")
+    if board is not None and (board / "flash.bin").exists() and not rekey:
+        raise ToolError(f"{board}: this board has keys already; --rekey replaces them by new ones")
+    # both files are asked before one is written
+    _without(edge, _entries(edge), str(keys.device), keys.device, None, rekey=rekey)
+    add_to_office(office, site, keys, rekey=rekey)
+    add_to_edge(edge, keys, rekey=rekey)
+    if board is not None:
+        _write_board(board, keys, settings)
+
+
+def _device_config(path: Path | None) -> dict[str, object]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise ToolError(f"{path}: can't be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ToolError(f"{path}: right is one JSON object, as in the README of the device's role")
+    return found
+
+
+def _write_board(folder: Path, keys: DeviceKeys, settings: dict[str, object]) -> None:
+    device_code.use()
+    from hw_tests.virtual_board.board import VirtualBoard
+
+    role = "patrol_tag" if keys.role == "tag" else keys.role
+    VirtualBoard(folder, role).provision(keys.device, keys.link_key, keys.event_key, keys.epoch, settings)

@@ -1,0 +1,69 @@
+"""Layer: the edge agent's status JSON -> lines for people; what is missing is shown as such."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+
+def _table(value: object) -> Mapping[str, object]:
+    return cast(Mapping[str, object], value) if isinstance(value, dict) else {}
+
+
+def _tables(value: object) -> list[Mapping[str, object]]:
+    return [_table(entry) for entry in value] if isinstance(value, list) else []
+
+
+def _words(value: object) -> str:
+    """A sentence that the agent wrote, in English and Chinese."""
+    words = _table(value)
+    return " · ".join(_shown(words[language]) for language in ("en", "zh") if language in words) or _shown(
+        value
+    )
+
+
+def _shown(value: object) -> str:
+    """One value, printable and short: the agent's text may come from a device."""
+    text = "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    return "".join(char if char.isprintable() else "?" for char in text)[:200]
+
+
+def _counts(value: object) -> str:
+    found = [f"{_shown(reason)} {_shown(count)}" for reason, count in sorted(_table(value).items()) if count]
+    return ", ".join(found) or "none"
+
+
+def describe(status: object) -> str:
+    """The whole status as text."""
+    top = _table(status)
+    store, office = _table(top.get("store")), _table(top.get("office"))
+    lines = [
+        f"site {_shown(top.get('site'))}, edge {_shown(top.get('edge'))}",
+        f"waiting for the office: {_words(_table(top.get('backlog')).get('words'))}",
+    ]
+    problem = office.get("problem")
+    if office:
+        lines.append(f"office {_shown(office.get('url'))}: " + (_shown(problem) if problem else "reached"))
+    lines.append(f"store: {_shown(store.get('state'))}, {_shown(store.get('events'))} events")
+    if store.get("problem"):
+        lines.append(f"store problem: {_shown(store.get('problem'))}")
+    for port in _tables(top.get("ports")):
+        state = "up" if port.get("up") else "DOWN"
+        lines.append(f"port {_shown(port.get('name'))} ({_shown(port.get('where'))}): {state}")
+    for device in _tables(top.get("devices")):
+        held = _table(device.get("office"))
+        lines.append(
+            f"device {_shown(device.get('id')).replace(',', '')} {_shown(device.get('name'))}:"
+            f" {_words(device.get('words'))}; acknowledged to {_shown(device.get('acked_seq'))},"
+            f" {_shown(device.get('pending'))} pending, office complete to {_shown(held.get('complete_to'))}"
+        )
+        if _counts(device.get("rejects")) != "none":
+            lines.append(f"    refused frames: {_counts(device.get('rejects'))}")
+    lines.append(f"refused frames: {_counts(top.get('rejects'))}")
+    strangers = _tables(top.get("unprovisioned"))
+    if strangers:
+        shown = ", ".join(
+            f"{_shown(s.get('device')).replace(',', '')} ({_shown(s.get('frames'))})" for s in strangers
+        )
+        lines.append(f"not provisioned here, but heard (frames): {shown}")
+    return "\n".join(lines)

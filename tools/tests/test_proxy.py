@@ -1,0 +1,47 @@
+"""The line to the office: passes, breaks, refuses, counts, and comes back."""
+
+import asyncio
+
+import pytest
+
+from tools.simulate.proxy import LineProxy
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(100):
+        writer.write(data)
+    writer.close()
+
+
+async def ask(port: int, text: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(text)
+        return await asyncio.wait_for(reader.readexactly(len(text)), 5)
+    finally:
+        writer.close()
+
+
+async def test_cut_and_mended() -> None:
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    proxy = LineProxy(server.sockets[0].getsockname()[1])
+    await proxy.start()
+    assert await ask(proxy.port, b"one") == b"one"
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(b"two")
+    assert await reader.readexactly(3) == b"two"
+    proxy.cut()
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    writer.close()
+    assert proxy.broken > 0
+
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await ask(proxy.port, b"three")
+    assert proxy.refused == 1
+
+    proxy.mend()
+    assert await ask(proxy.port, b"four") == b"four"
+    await proxy.stop()
+    server.close()
