@@ -68,7 +68,14 @@ def test_noise():
     frames.append(b"\x83" * 5000)
     rejects = feed(lab, frames)
     assert {"truncated", "bad_header", "too_long"} <= set(rejects)
-    assert set(rejects) <= {"truncated", "bad_header", "too_long", "trailing", "not_authentic", "unknown_device"}
+    assert set(rejects) <= {
+        "truncated",
+        "bad_header",
+        "too_long",
+        "trailing",
+        "not_authentic",
+        "unknown_device",
+    }
 
 
 def test_every_bit_flipped():
