@@ -54,7 +54,7 @@ class Gate:
             print("config.json:", problem)
         if problems:
             self._waiting.append((events.FAULT, faults.CONFIG, faults.short(problems[0])))
-        self._settle()
+        self._changed()
 
     def on_contact(self, name: str, active: bool, now_ms: int) -> None:
         barrier = self._barrier
@@ -66,7 +66,7 @@ class Gate:
             barrier.limits(barrier.limit_open, active, now_ms)
         elif active:
             barrier.request(_BUTTONS[name], events.BUTTON, now_ms)
-        self._settle()
+        self._changed()
 
     # lane: a credential.Lane
     def on_credential(self, lane: "Any", credential: bytes) -> None:
@@ -80,7 +80,7 @@ class Gate:
             self._barrier.request(DO_OPEN, events.CREDENTIAL, now_ms)
         else:
             self._indicator.show("unknown")
-        self._settle()
+        self._changed()
 
     # action, argument: of a COMMAND -> (RESULT code, detail)
     def on_command(self, action: int, _argument: "Any") -> "tuple[int, str]":
@@ -90,7 +90,7 @@ class Gate:
         if action not in (messages.OPEN, messages.CLOSE, messages.STOP):
             return messages.UNKNOWN_ACTION, ""
         done = self._barrier.request(action, events.COMMAND, self._clock())
-        self._settle()
+        self._changed()
         if done:
             return messages.DONE, ""
         return messages.REFUSED, "occupied" if self._barrier.occupied else "fault"
@@ -110,6 +110,11 @@ class Gate:
             except asyncio.TimeoutError:
                 continue
 
+    # Something came in: the timers may be others now.
+    def _changed(self) -> None:
+        self._settle()
+        self._flag.set()
+
     # Motor and journal follow the state machine.
     def _settle(self) -> None:
         barrier = self._barrier
@@ -123,7 +128,6 @@ class Gate:
             self._relays.drive(DOWN)
         self._driving = drive
         self._lamp.value(1 if barrier.state == events.OPEN else 0)
-        self._flag.set()
 
     def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
