@@ -98,11 +98,13 @@ def rolled_back(record: "Record") -> "Record":
 # Decides what runs in this boot, and counts the try.
 def select(fs: "Any") -> "Record":
     record = read(fs)
-    if record is None:
-        # A slot has its manifest only as long as all of its files are there and checked.
+    if record is None and exists(fs, RECORD):
+        # Only decayed flash comes here. A slot has its manifest only while all of its files are there and
+        # checked.
         for slot in ("a", "b"):
             if exists(fs, "/" + slot + "/manifest"):
                 return confirmed(slot)
+    if record is None:
         return confirmed(FACTORY)
     if record.tries == CONFIRMED:
         return record

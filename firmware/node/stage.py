@@ -227,9 +227,12 @@ def remove(fs: "Any", path: str) -> None:
         fs.remove(path)
 
 
+# Whole or not at all.
 def save(fs: "Any", path: str, data: bytes) -> None:
-    with fs.open(path, "wb") as file:
+    with fs.open(path + ".new", "wb") as file:
         file.write(data)
+    fs.sync()
+    fs.rename(path + ".new", path)
     fs.sync()
 
 

@@ -48,7 +48,6 @@ FLASH_ERROR = "flash_error"
 
 MANIFEST = "manifest"
 STAGED = "/update.manifest"
-STAGED_NEW = "/update.new"
 # Uptime after which a version on trial that nobody confirmed gives up.
 CONFIRM_MS = 600000
 
@@ -237,9 +236,7 @@ class Update:
             # A log belongs to one manifest: it goes first.
             self._drop()
             yield
-            save(self._fs, STAGED_NEW, signed)
-            self._fs.rename(STAGED_NEW, STAGED)
-            self._fs.sync()
+            save(self._fs, STAGED, signed)
         yield
         self._plan = found
         self._stage = Stage(self._fs, found.files, signed, boot.base(self._target), boot.base(self._running))

@@ -26,7 +26,7 @@ except AttributeError:
 
 # -> (us in all, steps, us of the longest step), each the best of the rounds
 def best(signed, keys):
-    return [min(column) for column in zip(*[measure(signed, keys) for _ in range(ROUNDS)])]
+    return [min(column) for column in zip(*[measure(signed, keys) for _ in range(ROUNDS)])]  # noqa: B905  # not on MicroPython
 
 
 def measure(signed, keys):

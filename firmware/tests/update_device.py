@@ -1,0 +1,91 @@
+# A device as an update sees it: boots through the selector, runs what lies in the slot, takes a version from
+# a sender that sends its chunks in any order. For both interpreters.
+import hashlib
+from binascii import unhexlify
+
+from gatelink import manifest
+from node import update as up
+from protocol.tests import vectors
+
+_FOUND = vectors.load("valid/manifest_update")
+PUBLIC = unhexlify(_FOUND["public_key"])
+KEYS = {manifest.kid(PUBLIC): PUBLIC}
+SIZES = _FOUND["sizes"]
+SIGNED = {row["name"]: unhexlify(row["signed"]) for row in _FOUND["vectors"]}
+VERS = {"v1": "1.0.0", "v2": "1.1.0", "v3": "1.2.0"}
+NOW_S = 1800000000
+_READ = {}
+
+
+def content(ver, name, size):
+    found = b""
+    count = 0
+    while len(found) < size:
+        found += hashlib.sha256((ver + " " + name + " " + str(count)).encode()).digest()
+        count += 1
+    return found[:size]
+
+
+def files(ver):
+    return {name: content(ver, name, SIZES[name]) for name in SIZES}
+
+
+def read(fs, path):
+    with fs.open(path, "rb") as file:
+        return bytes(file.read(100000))
+
+
+# What a slot holds when it is whole -> its manifest's bytes; AssertionError when it is not: a brick.
+def whole(fs, slot):
+    signed = read(fs, "/" + slot + "/manifest")
+    if signed not in _READ:
+        _READ[signed] = manifest.verify(signed, KEYS)
+    found = _READ[signed]
+    for name in found.files:
+        data = read(fs, "/" + slot + "/" + name)
+        assert (len(data), hashlib.sha256(data).digest()) == found.files[name], "brick: " + name
+    return signed
+
+
+def make(fs, slot, now_s=NOW_S, model="patrol_tag", mpy_abi=6, kind=up.Update):
+    return kind(fs, KEYS, model, mpy_abi, lambda: now_s, slot)
+
+
+# Steps until there is nothing to do -> how many.
+def settle(update):
+    count = 0
+    while update.step():
+        count += 1
+        assert count < 5000
+    return count
+
+
+def cut_up(name, data):
+    return [(name, len(data), at, data[at : at + up.CHUNK]) for at in range(0, len(data), up.CHUNK)]
+
+
+# Sends every chunk of the manifest until it is judged -> code of the last answer.
+def offer(update, signed, order=None):
+    code = up.NOT_YET
+    for _ in range(3):
+        for chunk in (order or list)(cut_up("manifest", signed)):
+            code = update.handle(*chunk)
+        settle(update)
+    return code
+
+
+# Sends a version from the manifest on -> True when it is READY.
+def send(update, signed, contents, order=list):
+    code = offer(update, signed, order)
+    for _ in range(3):
+        if code != up.NOT_YET:
+            break
+        chunks = []
+        for name in contents:
+            chunks += cut_up(name, contents[name])
+        for chunk in order(chunks):
+            update.handle(*chunk)
+            update.step()
+        settle(update)
+        code = update.handle(*cut_up("manifest", signed)[0])
+    return code == up.DONE and update.state == up.READY
