@@ -119,7 +119,7 @@ class _Lines:
     def of(self, table: str, index: int, key: str) -> int | None:
         """Line of the key, else of its table, else None."""
         found = self._at.get((table, index, key)) or self._at.get((table, index, ""))
-        return found or self._at.get(("", 0, table))
+        return found or self._at.get(("", 0, table)) or (None if table else self._at.get((key, 0, "")))
 
 
 class _File:
@@ -311,7 +311,12 @@ def _ports(file: _File) -> tuple[PortConfig, ...]:
         listen = ("", 0) if kind == "serial" else _address(values["listen"])
         name = cast(str, values["name"]) or cast(str, values[needed])
         if any(port.name == name for port in ports):
-            raise file.error("port", index, needed, f"{name!r} is there twice; every port needs its own name")
+            raise file.error(
+                "port",
+                index,
+                "name" if values["name"] else needed,
+                f"{name!r} is there twice; every port needs its own name",
+            )
         ports.append(
             PortConfig(
                 kind, name, path, cast(int, values["baudrate"]), listen, cast(int, values["reconnect_max_ms"])

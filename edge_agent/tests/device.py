@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import random
@@ -183,8 +184,10 @@ class PtyWire(Wire):
         self.raw(framing.encode(frame))
 
     def raw(self, data: bytes) -> None:
+        """What the line does not take at once is lost, as in a UART's buffer that runs over."""
         if self.master >= 0:
-            os.write(self.master, data)
+            with contextlib.suppress(BlockingIOError):
+                os.write(self.master, data)
 
 
 class UdpWire(Wire, asyncio.DatagramProtocol):

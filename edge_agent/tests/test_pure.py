@@ -1,0 +1,186 @@
+"""Judgement of time, coverage of sequence numbers, cutting of runs, clocks, words: against models and properties."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent import own_events
+from edge_agent.clock import Clock, Rehearsal
+from edge_agent.coverage import MAX_ISLANDS, Coverage
+from edge_agent.runs import cut, run_of, survey
+from edge_agent.timing import Anchor, TimeBook, judge
+from edge_agent.web import words
+from gatelink import cbor, events
+from gatelink.messages import Events
+
+PIECES = st.lists(st.tuples(st.integers(1, 80), st.integers(0, 12)), max_size=40)
+
+
+@given(PIECES)
+def test_coverage_is_a_set_of_numbers(pieces: list[tuple[int, int]]) -> None:
+    coverage, model = Coverage(), set[int]()
+    for first, more in pieces:
+        wanted = set(range(first, first + more + 1))
+        missing = coverage.missing(first, first + more)
+        assert [n for low, high in missing for n in range(low, high + 1)] == sorted(wanted - model)
+        assert coverage.add(first, first + more)
+        model |= wanted
+        upto = next(n for n in range(200) if n + 1 not in model)
+        assert coverage.upto == upto
+        held = {n for low, high in coverage.islands for n in range(low, high + 1)}
+        assert held == {n for n in model if n > upto}
+        gaps = {n for low, high in coverage.gaps(99) for n in range(low, high + 1)}
+        assert gaps == set(range(upto + 1, max(held, default=0))) - held
+
+
+def test_coverage_is_bounded() -> None:
+    coverage = Coverage()
+    for n in range(MAX_ISLANDS):
+        assert coverage.add(3 + 2 * n, 3 + 2 * n)
+    assert not coverage.add(1_000_000, 1_000_000)
+    assert len(coverage.islands) == MAX_ISLANDS
+    assert coverage.add(1, 2)
+    assert coverage.add(1_000_000, 1_000_000)
+
+
+def test_ten_thousand_histories_hold_the_true_time() -> None:
+    """A device with a drifting crystal, several boots, anchors now and then: the truth is always inside."""
+    rng = random.Random(3)
+    widths = []
+    judged = 0
+    while judged < 10_000:
+        drift_ppm = 50
+        book = TimeBook(drift_ppm)
+        truth = 1_700_000_000_000.0
+        edge_error = 20
+        edge_off = rng.uniform(-edge_error, edge_error)
+        for boot in range(1, rng.randrange(2, 6)):
+            rate = 1 + rng.uniform(-drift_ppm, drift_ppm) * 1e-6
+            began = truth
+            pending: list[tuple[float, int]] = []
+            for _ in range(rng.randrange(1, 30)):
+                truth += rng.expovariate(1 / 60_000)
+                uptime = int((truth - began) * rate)
+                now_ms = int(truth + edge_off)
+                match rng.randrange(5):
+                    case 0:
+                        error = rng.randrange(0, 400)
+                        off = rng.uniform(-error, error)
+                        book.anchor(boot, Anchor(uptime, int(truth + edge_off + off), error + edge_error + 2))
+                        book.contact(boot, uptime, now_ms + 1)
+                    case 1:
+                        for happened, uptime_cs in pending:
+                            low, high = book.judge(boot, uptime_cs, now_ms + 1)
+                            assert low - 10 <= happened + edge_off <= high + 10
+                            assert high <= now_ms + 1
+                            book.happened(boot, min(low, now_ms))
+                            judged += 1
+                            widths.append(high - low)
+                        pending.clear()
+                    case _:
+                        pending.append((truth, uptime // 10))
+            truth += rng.expovariate(1 / 600_000)
+    widths.sort()
+    assert widths[len(widths) // 2] < 120_000
+
+
+def test_judgement_without_any_anchor() -> None:
+    assert judge(5_000, [], None, 0, 9_000, 10) == (0, 9_000)
+    assert judge(5_000, [], (6_000, 8_500), 0, 9_000, 0) == (0, 7_500)
+    assert judge(5_000, [], (6_000, 8_500), 2_000, 9_000, 0) == (7_000, 7_500)
+
+
+def test_judgement_when_the_edges_clock_was_set() -> None:
+    early, late = Anchor(1_000, 100_000, 10), Anchor(2_000, 500_000, 10)
+    assert judge(1_100, [early, late], None, 0, 600_000, 0) == (100_090, 100_110)
+    assert judge(1_900, [early, late], None, 0, 600_000, 0) == (499_890, 499_910)
+    low, high = judge(1_900, [early, late], None, 0, 300_000, 0)
+    assert low <= high == 300_000
+
+
+def test_time_book_is_bounded_and_survives_the_store() -> None:
+    book = TimeBook(10)
+    for boot in range(1, 100):
+        for n in range(20):
+            book.anchor(boot, Anchor(n * 1_000, boot * 100_000 + n * 1_000, n))
+        book.contact(boot, 20_000, boot * 100_000 + 20_000)
+    value = book.to_value()
+    assert len(cbor.dumps(value)) < 3_000
+    twin = TimeBook(10)
+    twin.load(cbor.loads(cbor.dumps(value)))
+    assert twin.to_value() == value
+    assert twin.judge(99, 500, 99_999_999) == book.judge(99, 500, 99_999_999)
+    assert twin.uptime_at_least(99, 99 * 100_000 + 25_000) == 24_999
+    assert twin.uptime_at_least(7, 1) is None
+
+
+@settings(max_examples=60)
+@given(st.integers(2, 30), st.sets(st.integers(0, 29)), st.randoms(use_true_random=False))
+def test_a_cut_run_is_the_same_events(size: int, held: set[int], rng: random.Random) -> None:
+    uptimes, at = [], 5_000
+    for _ in range(size):
+        uptimes.append(at)
+        at += rng.randrange(0, 100_000)
+    payloads = [
+        events.encode(events.SOS, None)
+        if rng.random() < 0.1
+        else events.encode(events.VISIT, rng.randbytes(4))
+        for _ in range(size)
+    ]
+    items = events.join(uptimes, payloads)
+    message = Events(100, 2, uptimes[0], items, b"8" * 8, 3, b"7" * 8)
+    run = run_of(7, message, survey(items), 1_000, 2_000, 10**12)
+    coverage = Coverage(96)
+    for index in held:
+        if index < size:
+            coverage.add(100 + index, 100 + index)
+    parts = coverage.missing(100, 99 + size)
+    rows = cut(run, parts)
+    found = {}
+    for row in rows:
+        if row[11]:
+            for index, (since, payload) in enumerate(events.split(row[11])):
+                found[row[2] + index] = (row[4] + since, payload)
+            assert row[5] <= row[6] <= row[7]
+    assert found == {
+        n: (uptimes[n - 100], payloads[n - 100]) for low, high in parts for n in range(low, high + 1)
+    }
+    if rows:
+        assert [row[12] for row in rows if row[3] == 99 + size] == [b"8" * 8]
+        assert [row[9] for row in rows if row[2] == 100 and row[11]] == [3] * (parts[0][0] == 100)
+
+
+def test_rehearsal_clock_runs_scaled() -> None:
+    now = [1_000, 50]
+    clock = Clock(Rehearsal(9_000_000, 1_000, 240.0), wall=lambda: now[0], steady=lambda: now[1])
+    assert (clock.now_ms(), clock.uptime_ms()) == (9_000_000, 0)
+    now[:] = [1_010, 60]
+    assert (clock.now_ms(), clock.uptime_ms()) == (9_002_400, 2_400)
+    assert clock.real_s(2_400) == 0.01
+
+
+def test_own_events_fit_and_have_their_class() -> None:
+    long = "门岗东侧二号串口转换器" * 4
+    assert len(own_events.own(own_events.PORT, long, 1)) <= events.MAX_PAYLOAD
+    assert own_events.class_of(own_events.own(own_events.PORT, long, 1)) == 1
+    for kind in (own_events.SEQ_RESTARTED, own_events.HELD_RAW, own_events.NEVER_SEEN, own_events.STORE):
+        payload = own_events.own(kind, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+        assert (own_events.class_of(payload), len(payload) <= events.MAX_PAYLOAD) == (2, True)
+    for kind in (own_events.STOPPED, own_events.DEVICE, own_events.QUEUE):
+        assert own_events.class_of(own_events.own(kind)) == 1
+    assert own_events.class_of(own_events.boot("0.1.0", clean=True)) == 1
+
+
+def test_words() -> None:
+    assert words.backlog(1_200, 4, 11_520_000, 41 * 10**9) == {
+        "zh": "1,204 条事件待上传(其中报警 4 条),最早一条已等 3 小时 12 分,磁盘还有 41.0 GB 可用",
+        "en": "1,204 events wait (4 of them alarms), oldest 3 h 12 min, 41.0 GB of disk free",
+    }
+    assert words.backlog(0, 0, None, 5_000)["en"] == "nothing waits, 5 KB of disk free"
+    assert words.backlog(1, 0, 59_999, 10**6)["en"].startswith("1 event waits, oldest 59 s")
+    assert words.span(90_061_000) == {"zh": "1 天 1 小时", "en": "1 d 1 h"}
+    assert words.contact(None, online=False)["zh"] == "从未联系"
+    assert words.contact(65_000, online=True)["en"] == "online, heard 1 min 5 s ago"
