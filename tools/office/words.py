@@ -42,7 +42,8 @@ KINDS: dict[int, tuple[str, str]] = {
     77: ("边缘存储故障", "Edge store failed"),
 }
 STATES = (
-    ("已关闭", "closed"), ("开启中", "opening"), ("已开启", "open"), ("关闭中", "closing"), ("停止", "stopped"), ("故障", "fault"),
+    ("已关闭", "closed"), ("开启中", "opening"), ("已开启", "open"), ("关闭中", "closing"), ("停止", "stopped"),
+    ("故障", "fault"),
 )  # fmt: skip
 CAUSES = (
     ("上电", "power on"), ("刷卡", "credential"), ("远程指令", "command"), ("自动关闭", "auto-close"), ("地感", "loop"),
@@ -52,12 +53,13 @@ LEVELS = (("正常", "ok"), ("偏低", "low"), ("严重不足", "critical"))
 DECISIONS = (("拒绝", "denied"), ("放行", "granted"))
 DIRECTIONS = (("进", "in"), ("出", "out"))
 REASONS: dict[int, tuple[str, str]] = {
-    1: ("不在名单", "not on the list"), 2: ("黑名单", "blacklisted"), 3: ("未到时间", "not valid yet"), 4: ("已过期", "expired"),
-    5: ("设备不知时间", "device has no time"), 16: ("业主", "resident"), 17: ("访客", "visitor"), 18: ("送货", "delivery"),
-    19: ("施工", "contractor"),
+    1: ("不在名单", "not on the list"), 2: ("黑名单", "blacklisted"), 3: ("未到时间", "not valid yet"),
+    4: ("已过期", "expired"), 5: ("设备不知时间", "device has no time"),
+    16: ("业主", "resident"), 17: ("访客", "visitor"), 18: ("送货", "delivery"), 19: ("施工", "contractor"),
 }  # fmt: skip
 RESETS: dict[int, tuple[str, str]] = {
-    1: ("上电", "power on"), 2: ("复位", "reset"), 3: ("看门狗", "watchdog"), 4: ("唤醒", "woken"), 5: ("软复位", "soft reset"),
+    1: ("上电", "power on"), 2: ("复位", "reset"), 3: ("看门狗", "watchdog"), 4: ("唤醒", "woken"),
+    5: ("软复位", "soft reset"),
 }  # fmt: skip
 ALARMS = tuple(kind for kind in KINDS if events.class_of(kind) == events.ALARM)
 
@@ -148,7 +150,7 @@ def _range(zh: bool, fields: list[Any], _: Cards) -> str:
     return f"{'编号' if zh else 'numbers'} {fields[-2]:,}..{fields[-1]:,}"
 
 
-def _card(zh: bool, fields: list[Any], card: Cards) -> str:
+def _card(_zh: bool, fields: list[Any], card: Cards) -> str:
     return card(fields[0])
 
 
@@ -187,7 +189,7 @@ def _loop(zh: bool, fields: list[Any], _: Cards) -> str:
     return f"{'地感' if zh else 'loop'} {fields[0]:d}"
 
 
-def _percent(zh: bool, fields: list[Any], _: Cards) -> str:
+def _percent(_zh: bool, fields: list[Any], _: Cards) -> str:
     return f"{fields[0]:d} %"
 
 
@@ -219,3 +221,8 @@ _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     events.OBSTRUCTED: _loop, events.LOOP_FAULT: _loop, 65: _device, 67: _port, 68: _reach, 69: _device, 73: _gone,
     76: _queue,
 }  # fmt: skip
+
+
+def is_alarm(kind: int) -> bool:
+    """Whether somebody has to look at once."""
+    return events.class_of(kind) == events.ALARM

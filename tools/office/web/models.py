@@ -1,0 +1,119 @@
+"""The shapes of the JSON that the office gives; OpenAPI is made from them. Times are ms since 1970, UTC."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class ErrorText(BaseModel):
+    """What is wrong, where, and what would be right."""
+
+    field: str
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every refusal."""
+
+    error: ErrorText
+
+
+class DeviceReceipt(BaseModel):
+    """Nothing is missing up to complete_to; `missing` are the gaps above it, [first, last], at most 64."""
+
+    complete_to: int
+    missing: list[tuple[int, int]]
+
+
+class Receipt(BaseModel):
+    """The lane's rows are on the office's disk up to `through`."""
+
+    v: int
+    lane: str
+    through: int
+    devices: dict[str, DeviceReceipt]
+
+
+class FindingAnswer(BaseModel):
+    """Events that the chain does not prove. reason: misfit, unproven or double."""
+
+    first: int
+    last: int
+    reason: str
+
+
+class DeviceAnswer(BaseModel):
+    """One device and its proof of completeness."""
+
+    site: str
+    device: int
+    name: str
+    role: int | None = Field(description="1 tag, 2 barrier")
+    firmware: str | None
+    edge: str
+    battery_mv: int | None
+    last_contact_ms: int | None
+    stored: int = Field(description="highest sequence number that is accounted for")
+    complete_to: int
+    missing: list[tuple[int, int]]
+    lost: list[tuple[int, int]] = Field(description="declared by the device to be gone from its journal")
+    conflicts: int = Field(description="events that came again with another content; the first content stands")
+    chain_key: bool = Field(description="whether the office holds the device's event key")
+    verified_to: int = Field(description="the event chain fits up to here without a finding")
+    checked_to: int = Field(description="the event chain was followed up to here")
+    findings: list[FindingAnswer]
+
+
+class SiteAnswer(BaseModel):
+    """One site."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    devices: int
+    complete: bool = Field(description="whether nothing is missing from any of its devices")
+
+
+class Words(BaseModel):
+    """The same in both languages."""
+
+    zh: str
+    en: str
+
+
+class EventAnswer(BaseModel):
+    """One event; it happened between t_lo_ms (0: not known) and t_hi_ms."""
+
+    site: str
+    device: int
+    boot: int
+    seq: int
+    kind: int
+    kind_name: Words
+    text: Words
+    t_lo_ms: int
+    t_hi_ms: int
+    uptime_cs: int
+    received_ms: int
+    payload: str = Field(description="the bytes that the device signed, in hexadecimal digits")
+
+
+class EventsAnswer(BaseModel):
+    """One page of events, latest first; give `older` as `before` to go on, null at the end."""
+
+    events: list[EventAnswer]
+    older: str | None
+
+
+class HistoryAnswer(BaseModel):
+    """Events of one device in its own order; `next_after` goes on, null at the end."""
+
+    events: list[EventAnswer]
+    next_after: int | None
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    ok: bool
+    now_ms: int

@@ -1,0 +1,73 @@
+"""Takes a site's batches: the token first, then at most MAX_BODY bytes, then all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from tools.office.batch import MAX_BODY
+from tools.office.errors import RequestError, StoreError
+from tools.office.service import Office
+from tools.office.web.guard import bearer, refusal
+from tools.office.web.models import ErrorAnswer, Receipt
+
+BODY_DEADLINE_S = 60.0
+CONTENT_TYPE = "application/cbor"
+
+
+def router(office: Office) -> APIRouter:
+    """POST /api/v1/sites/{site}/batches"""
+    routes = APIRouter(tags=["upload"])
+    refusals = {code: {"model": ErrorAnswer} for code in (400, 401, 408, 413, 415, 422, 503)}
+
+    @routes.post(
+        "/api/v1/sites/{site}/batches",
+        response_model=Receipt,
+        responses=refusals,  # type: ignore[arg-type]  # FastAPI asks for dict[int | str, ...], which is invariant
+        summary="Store one batch of a site's events; the receipt says what is missing",
+        openapi_extra={"requestBody": {"required": True, "content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+    )
+    async def take(site: str, request: Request) -> Response:
+        if not office.may_send(site, bearer(request)):
+            # The body was not read: the connection can't be used again.
+            return refusal(401, "authorization", "not accepted", {"WWW-Authenticate": "Bearer", "Connection": "close"})
+        try:
+            body = await _body(request)
+            return JSONResponse(await office.take(site, body))
+        except RequestError as error:
+            closing = {"Connection": "close"} if error.status in (408, 413, 415) else None
+            return refusal(error.status, error.field, error.message, closing)
+        except StoreError as error:
+            return refusal(503, "store", str(error), {"Retry-After": "1"})
+
+    return routes
+
+
+async def _body(request: Request) -> bytes:
+    """The body, never more of it than MAX_BODY in memory. Raises RequestError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != CONTENT_TYPE:
+        raise RequestError("content-type", f"must be {CONTENT_TYPE}", 415)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError("content-encoding", "must be left out: this version takes bodies as they are", 415)
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > MAX_BODY:
+        raise _too_large()
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_BODY:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError as error:
+        raise RequestError("body", f"did not arrive within {BODY_DEADLINE_S:.0f} s", 408) from error
+    return b"".join(parts)
+
+
+def _too_large() -> RequestError:
+    return RequestError("body", f"must have at most {MAX_BODY} bytes: send fewer rows at once", 413)
