@@ -84,6 +84,8 @@ class Uplink:
         self._silence = 0
         self._silence_due_ms = 0
         self._told = None
+        # the backlog waits for the first anchor
+        self._hold = False
         self._status_sent_ms = -1
         self._status_due_ms = 0
         self._status_tries = 0
@@ -185,6 +187,8 @@ class Uplink:
         self._status_due_ms = now_ms + self._pace.wait_ms(self._status_tries)
         self._status_tries += 1
         self._told = self._clock.anchor
+        if self._told or self._status_tries > 1:
+            self._hold = False
         seq, mac8 = self._journal.chain()
         refused = tuple(self._journal.refused)
         pending = self._journal.pending
@@ -227,7 +231,7 @@ class Uplink:
 
     # May the next batch of the backlog go?
     def _ready(self) -> bool:
-        return len(self._flights) < self._window and self._cursor < self._journal.next_seq
+        return not self._hold and len(self._flights) < self._window and self._cursor < self._journal.next_seq
 
     def _on_welcome(self, welcome: "Any", now_ms: int) -> None:
         if not 0 <= self._hello_first_ms <= welcome.uptime_ms <= now_ms:
@@ -240,10 +244,17 @@ class Uplink:
                 return
             journal.resume_after(welcome.acked_seq)
         if welcome.edge_ms is not None:
-            self._clock.contact(welcome.uptime_ms, now_ms, welcome.edge_ms, welcome.error_ms)
+            if welcome.uptime_ms == self._hello_sent_ms:
+                self._clock.contact(welcome.uptime_ms, now_ms, welcome.edge_ms, welcome.error_ms)
+            elif self._clock.anchor is None:
+                # a hello that lay somewhere for long: its anchor would be worthless, a status gets a better
+                # one
+                self._hold = True
         journal.trim(welcome.acked_seq)
         self._silence = 0
         if self.online:
+            if self._hold:
+                self._status_due_ms = now_ms
             return
         self.online = True
         self._window = min(welcome.window, _WINDOW_MAX)

@@ -33,6 +33,8 @@ class Edge:
         self.held = {}
         self.macs = {}
         self.arrived = []
+        self.arrived_ms = {}
+        self.anchored_ms = 0
         self.skipped = set()
         self.acked = 0
         self.duplicates = 0
@@ -73,8 +75,10 @@ class Edge:
             return []
         clock = None
         if isinstance(message, messages.Events):
-            self.take(message)
+            self.take(message, now_ms)
         elif isinstance(message, messages.Status):
+            if message.anchor and not self.anchored_ms:
+                self.anchored_ms = now_ms
             self.statuses.append(message)
             if self.knows_time:
                 clock = (message.uptime_ms, EPOCH_MS + now_ms, 5)
@@ -83,7 +87,7 @@ class Edge:
             return []
         return [self.send(self.ack(clock))]
 
-    def take(self, message):
+    def take(self, message, now_ms):
         found = events.split(message.items)
         mac = message.mac_before
         for lost in range(message.first_seq - message.skipped, message.first_seq):
@@ -105,6 +109,7 @@ class Edge:
             else:
                 self.held[seq] = event
                 self.arrived.append(seq)
+                self.arrived_ms[seq] = now_ms
         if message.mac8 is not None and mac is not None:
             assert mac == message.mac8, "chain broken at %d" % seq
         while self.acked + 1 in self.held or self.acked + 1 in self.skipped:

@@ -1,7 +1,7 @@
 # The uplink against an edge built on the same codec, over links of every kind. Plain functions: they also run
 # on the real VM.
 from firmware.tests.peer import EPOCH_MS, Lab
-from gatelink import events, messages
+from gatelink import cose, events, messages
 from node.uplink import STATUS_MS
 
 
@@ -183,6 +183,25 @@ def test_anchors():
         uptime_ms, edge_ms, error_ms = status.anchor
         assert abs(edge_ms - EPOCH_MS - uptime_ms) <= error_ms
     assert lab.edge.statuses[-1].anchor[0] > 800_000
+
+
+def test_a_hello_that_lay_in_a_buffer_makes_no_anchor():
+    lab = Lab(15, delay_ms=(10, 10))
+    lab.record()
+    lab.up = False
+    lab.run(10_000)
+    lab.up = True
+    # the first hello turns up now, answered now
+    hello = messages.Hello(1, 1, lab.uplink._nonce, 0, 1, "test", 1, 2)
+    plain = messages.encode(hello)
+    lab.post(True, cose.seal(lab.keys.keys, cose.UP, lab.keys.next_piv(), plain))
+    lab.run(10_200)
+    assert lab.uplink.online
+    assert lab.settled()
+    anchors = [status.anchor for status in lab.edge.statuses]
+    assert anchors[0] is None
+    assert anchors[1][2] < 100
+    assert lab.edge.arrived_ms[1] >= lab.edge.anchored_ms
 
 
 def test_an_edge_that_learns_the_time_late():
