@@ -29,6 +29,7 @@ class DeviceKeys:
     link_key: bytes
     event_key: bytes
     epoch: int
+    name_en: str = ""
 
     def __repr__(self) -> str:
         return f"DeviceKeys({self.device}, {self.role!r}, epoch {self.epoch}, {self.fingerprint})"
@@ -39,9 +40,9 @@ class DeviceKeys:
         return cose.fingerprint(self.link_key)
 
 
-def new_keys(device: int, role: str, name: str, epoch: int = 0) -> DeviceKeys:
+def new_keys(device: int, role: str, name: str, epoch: int = 0, *, name_en: str = "") -> DeviceKeys:
     """Fresh keys from the system's randomness."""
-    return DeviceKeys(device, role, name, secrets.token_bytes(32), secrets.token_bytes(32), epoch)
+    return DeviceKeys(device, role, name, secrets.token_bytes(32), secrets.token_bytes(32), epoch, name_en)
 
 
 def add_to_edge(path: Path, keys: DeviceKeys, *, rekey: bool = False) -> None:
@@ -66,6 +67,7 @@ def add_to_office(path: Path, site: str, keys: DeviceKeys, *, rekey: bool = Fals
         "site": site,
         "id": keys.device,
         "name": keys.name,
+        "name_en": keys.name_en,
         "event_key": keys.event_key.hex(),
     }
     _write(path, [*others, entry], "Event keys: for the office and the devices alone, mode 0600.")

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.store.database import FILE_NAME
 from gatelink import events
 from hw_tests.virtual_board.board import BoardError, VirtualBoard
 from hw_tests.virtual_board.node import NodeMissingError
@@ -56,7 +57,7 @@ class Cast:
     @property
     def edge_file(self) -> Path:
         """The edge's database."""
-        return next(self.scene.edge_data.glob("*.db"), self.scene.edge_data / "edge.db")
+        return self.scene.edge_data / FILE_NAME
 
 
 def main(plan_file: Path, folder: Path, *, seed: int | None, speed: float | None, once: bool) -> int:

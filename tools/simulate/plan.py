@@ -97,6 +97,7 @@ class Plan:
     name_en: str
     epoch_ms: int
     begin_min: int
+    utc_offset: str
     length_ms: int
     checkpoints: tuple[Card, ...]
     incident_cards: tuple[Card, ...]
@@ -140,6 +141,7 @@ def load(path: Path) -> Plan:
         name_en=estate.text("name_en"),
         epoch_ms=epoch_ms,
         begin_min=night.minute("from"),
+        utc_offset=night.text("utc_offset"),
         length_ms=length_ms,
         checkpoints=checkpoints,
         incident_cards=incident_cards,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -18,7 +19,14 @@ from tools.simulate.errors import NightError
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 _ANSWER_S = 5.0
+_PR_SET_PDEATHSIG = 1
 _MAX_ANSWER = 16 * 1024 * 1024
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM when the conductor is gone, however it went; a stray agent would keep the ports locked."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port() -> int:
@@ -70,6 +78,7 @@ class Child:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 # a Ctrl-C at the terminal is the conductor's to handle
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         deadline = asyncio.get_running_loop().time() + START_DEADLINE_S
         while asyncio.get_running_loop().time() < deadline:

@@ -125,7 +125,7 @@ def build(scene: Scene, proxy_port: int) -> dict[int, VirtualBoard]:
         main = scene.board_folder(entry.device) / "main.py"
         main.parent.mkdir(parents=True)
         main.write_text(f"import {application}.main\n", encoding="utf-8")
-        keys = provision.new_keys(entry.device, role, plan.name_of(entry.device))
+        keys = provision.new_keys(entry.device, role, entry.name_zh, name_en=entry.name_en)
         provision.add_to_edge(scene.edge_config.parent / "devices.toml", keys)
         provision.add_to_office(scene.office_config.parent / "devices.toml", plan.site, keys)
         config = tag_config(plan) if isinstance(entry, Tag) else barrier_config(plan)
@@ -164,15 +164,22 @@ def _write_office(scene: Scene, token: str) -> None:
     scene.office_config.write_text(
         "[office]\n"
         f'listen = "127.0.0.1:{scene.office_port}"\n'
-        'data_dir = "data"\n\n'
+        'data_dir = "data"\n'
+        f"utc_offset = {_quoted(plan.utc_offset)}\n\n"
         "[[site]]\n"
         f"id = {_quoted(plan.site)}\n"
         f"name_zh = {_quoted(plan.name_zh)}\n"
         f"name_en = {_quoted(plan.name_en)}\n"
         f'token_sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\n\n'
-        '[devices]\nfile = "devices.toml"\n\n' + _rehearsal(scene.pace),
+        '[devices]\nfile = "devices.toml"\n\n'
+        '[cards]\nfile = "cards.toml"\n\n' + _rehearsal(scene.pace),
         encoding="utf-8",
     )
+    cards = "# What the office calls the cards of this estate.\n"
+    for card in (*plan.checkpoints, *plan.incident_cards, *plan.guards):
+        cards += f'\n[[card]]\nsite = {_quoted(plan.site)}\nuid = "{card.uid.hex()}"\n'
+        cards += f"name = {_quoted(card.name_zh)}\nname_en = {_quoted(card.name_en)}\n"
+    (scene.office_config.parent / "cards.toml").write_text(cards, encoding="utf-8")
 
 
 def _write_edge(scene: Scene, proxy_port: int, ports: dict[int, str]) -> None:
