@@ -39,12 +39,8 @@ class Stage:
         self._names = sorted(files)
         self._held = set()  # type: set[str]
         self._first = {}  # type: dict[str, int]
-        count = 0
-        for name in self._names:
-            self._first[name] = count
-            count += chunks(files[name][0])
         # Where in the log each chunk is.
-        self._index = array("H", b"\xff\xff" * count)
+        self._index = array("H")
         self._missing = 0
         self._records = 0
         self._log = None  # type: Any
@@ -52,6 +48,12 @@ class Stage:
     # Takes what is already there: files of this slot, equal files of the version that runs, chunks of the
     # log.
     def prepare(self) -> "Iterator[None]":
+        count = 0
+        for name in self._names:
+            self._first[name] = count
+            count += chunks(self.files[name][0])
+            yield
+        self._index = array("H", b"\xff\xff" * count)
         yield from self._sweep()
         for name in self._names:
             ours = self._running + name
