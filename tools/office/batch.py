@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import cbor2
@@ -118,17 +119,22 @@ def decode(body: bytes, site: str, site_key: int) -> Batch:
 
 
 def _load(body: bytes) -> Any:
+    source = BytesIO(body)
+    decoder = cbor2.CBORDecoder(
+        source,
+        tag_hook=_refuse_tag,
+        semantic_decoders=_NO_TAGS,
+        max_depth=6,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+    )
     try:
-        return cbor2.loads(
-            body,
-            tag_hook=_refuse_tag,
-            semantic_decoders=_NO_TAGS,
-            max_depth=6,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-        )
-    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        value = decoder.decode()
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise RequestError("body", f"is no CBOR that is spoken here: {str(error)[:120]}", 400) from error
+    if source.tell() != len(body):
+        raise RequestError("body", f"{len(body) - source.tell()} bytes follow the batch", 400)
+    return value
 
 
 def _run(row: Any, index: int, site_key: int) -> tuple[int, Run]:

@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tools.office import words
 from tools.office.errors import RequestError
+from tools.office.intervals import Span, within
 from tools.office.service import Office
-from tools.office.store.base import Cursor, DeviceState, StoredEvent
+from tools.office.store.base import UNPROVEN, Cursor, DeviceState, StoredEvent
 from tools.office.web import texts, views
 from tools.office.web.guard import VIEWER_COOKIE
 from tools.office.web.texts import LANGUAGE_COOKIE, Words
@@ -73,6 +74,10 @@ class Pages:
         states = await office.read(office.store.devices)
         if device is not None and site is None:
             site = device[0]
+        misfits = {
+            (state.site, state.device): [(f.first, f.last) for f in state.findings if f.reason != UNPROVEN]
+            for state in states
+        }
         page = await office.read(
             office.store.events, site, device[1] if device else None, _kinds_of(kind), before, PAGE_EVENTS
         )
@@ -97,7 +102,7 @@ class Pages:
             filtered=any(query.values()),
             trouble=len(trouble),
             any_device=bool(states),
-            events=[self._event(event, t, names) for event in page.events],
+            events=[self._event(event, t, names, misfits) for event in page.events],
             older=_older(query, page.older),
             newest="?" + urlencode({name: value for name, value in query.items() if value}) if before else None,
         )
@@ -143,7 +148,13 @@ class Pages:
                 shown.append(("warn" if name == "unproven" else "bad", t(name, views.ranges(spans))))
         return shown or [("quiet", t("not_verified"))]
 
-    def _event(self, event: StoredEvent, t: Words, names: dict[tuple[str, int], str]) -> dict[str, Any]:
+    def _event(
+        self,
+        event: StoredEvent,
+        t: Words,
+        names: dict[tuple[str, int], str],
+        misfits: dict[tuple[str, int], list[Span]],
+    ) -> dict[str, Any]:
         office = self._office
         at, slack = views.interval(event, office.config.utc_offset_min)
         return {
@@ -155,6 +166,7 @@ class Pages:
             "seq": f"{event.seq:,}",
             "kind": words.kind_name(event.kind, t.language),
             "text": views.event_text(office, event, t.language),
+            "suspect": bool(within(misfits.get((event.site, event.device), []), event.seq, event.seq)),
             "alarm": words.is_alarm(event.kind),
         }
 
