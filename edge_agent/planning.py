@@ -121,9 +121,11 @@ class Plan:
         self.hellos[entry.device] = hello
         coverage = ledger.coverage
         highest = coverage.islands[-1][1] if coverage.islands else coverage.upto
-        if hello.next_seq <= highest and hello.boot > ledger.last_boot:
-            # The device numbers from the start again (its journal was replaced). Its boot number tells these events
-            # from the earlier ones; taking them for duplicates would lose them.
+        behind = hello.next_seq <= highest and hello.boot > ledger.last_boot
+        if behind and (hello.first_seq < hello.next_seq or coverage.islands):
+            # The device lost the end of its journal and has minted events with numbers of lost ones. Its boot number
+            # tells them apart; taking them for duplicates would lose them. (A device that has minted nothing yet is
+            # told the watermark by the welcome and goes on after it.)
             self.notices.append((Notice.SEQ_RESTARTED, ledger.device, hello.next_seq, highest))
             coverage.upto, coverage.islands = hello.first_seq - 1, []
             ledger.proved_seq = 0
