@@ -6,6 +6,14 @@ from gatelink.errors import MessageError
 from gatelink.fields import between, fits, maybe, octets_upto, text, u8, u16, u32, uid, uint
 
 try:
+    from gatelink.events_host import plain_split
+except ImportError:  # MicroPython
+
+    def plain_split(items: bytes, max_payload: int, max_batch: int) -> "list[tuple[int, bytes]] | None":  # noqa: ARG001
+        return None
+
+
+try:
     from typing import Any
 except ImportError:
     pass
@@ -144,6 +152,11 @@ def join(uptimes_cs: "list[int]", payloads: "list[bytes]") -> bytes:
 # items -> [(cs since the batch's first event, payload), ...]; checks the form, not the fields: an event of a
 # younger kind passes. Raises CborError, MessageError: BAD_FIELD, TOO_LONG.
 def split(items: bytes) -> "list[tuple[int, bytes]]":
+    return plain_split(items, MAX_PAYLOAD, MAX_BATCH) or careful_split(items)
+
+
+# As split(), item by item, naming what is wrong.
+def careful_split(items: bytes) -> "list[tuple[int, bytes]]":
     reader = cbor.Reader(items)
     found = []
     since_cs = 0

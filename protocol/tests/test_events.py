@@ -73,13 +73,15 @@ def test_valid_batches():
         assert events.join(uptimes, payloads) == items, row["name"]
         expected = [(uptimes[index] - uptimes[0], payloads[index]) for index in range(len(payloads))]
         assert events.split(items) == expected, row["name"]
+        assert events.careful_split(items) == expected, row["name"]
 
 
 def test_invalid_batches():
     for row in rows("invalid/batches"):
-        found = refusal(events.split, unhexlify(row["items"]))
-        assert found is not None, row["name"]
-        assert found[1] == row["reason"], (row["name"], found)
+        for split in (events.split, events.careful_split):
+            found = refusal(split, unhexlify(row["items"]))
+            assert found is not None, row["name"]
+            assert found[1] == row["reason"], (row["name"], found)
 
 
 def test_what_join_refuses():

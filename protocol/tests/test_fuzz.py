@@ -128,6 +128,41 @@ def test_mutated_messages(rng: random.Random) -> None:
     assert taken > 100
 
 
+def taken_apart(split: Any, items: bytes) -> Any:
+    try:
+        return split(items)
+    except GatelinkError as error:
+        return type(error), error.reason
+
+
+def test_mutated_batches(rng: random.Random) -> None:
+    """The quick way through a batch and the careful one agree; what they take is what a device would have joined."""
+    batches = [bytes.fromhex(row["items"]) for row in rows("valid/batches") + rows("invalid/batches")]
+    pieces = [
+        bytes.fromhex(odd)
+        for odd in ("1817", "1900ff", "1a0000ffff", "00", "47", "f6", "821040", "8100", "ff")
+    ]
+    taken = 0
+    for _ in range(20000):
+        items = bytearray(rng.choice(batches)[: rng.randrange(400)])
+        for _ in range(rng.randrange(3)):
+            at = rng.randrange(len(items) + 1)
+            match rng.randrange(3):
+                case 0 if at < len(items):
+                    items[at] = rng.randrange(256)
+                case 1:
+                    del items[at : at + rng.randrange(4)]
+                case _:
+                    items[at:at] = rng.choice(pieces)
+        raw = bytes(items)
+        found = taken_apart(events.split, raw)
+        assert found == taken_apart(events.careful_split, raw), raw.hex()
+        if isinstance(found, list):
+            taken += 1
+            assert events.join([at for at, _ in found], [payload for _, payload in found]) == raw, raw.hex()
+    assert taken > 200
+
+
 @given(
     st.binary(min_size=16, max_size=16),
     st.binary(min_size=13, max_size=13),
