@@ -1,6 +1,11 @@
 # Layer: journal -> EVENTS messages.
 from gatelink import events, messages
 
+try:
+    from typing import Any
+except ImportError:
+    pass
+
 # what a batch's items may take, so that its frame stays within 512 bytes
 MAX_ITEMS = 436
 
@@ -16,7 +21,7 @@ def _delta_size(delta_cs: int) -> int:
 
 # The next batch from first on and not beyond last: one boot, no gap inside, at most limit events. Returns
 # (message, last seq), or None when nothing is held there. What is missing right before it is told as skipped.
-def build(journal, first: int, last: int, limit: int = events.MAX_BATCH):
+def build(journal: "Any", first: int, last: int, limit: int = events.MAX_BATCH) -> "tuple[Any, int] | None":
     slot = journal.read(first)
     skipped = 0
     mac_before = None

@@ -14,7 +14,7 @@ class Clock:
         self._last = ticks_ms()
         self._uptime_ms = 0
         # [uptime_ms, edge_ms, error_ms] of the latest contact, None before the first
-        self.anchor = None
+        self.anchor: "tuple[int, int, int] | None" = None
 
     # since this clock was made; counts through every wrap
     def uptime_ms(self) -> int:

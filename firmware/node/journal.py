@@ -17,7 +17,7 @@ from gatelink import cose, events
 from .errors import FlashError, JournalFull
 
 try:
-    from typing import Iterator
+    from typing import Any, Iterator
 except ImportError:
     pass
 
@@ -36,28 +36,28 @@ Slot = namedtuple("Slot", ("seq", "boot", "uptime_cs", "payload", "mac8"))
 class Journal:
     # marks: get_acked(), get_seqmin(), store(acked, seqmin) kept apart from this flash (NVS); None when only
     # reading.
-    def __init__(self, flash, event_key: bytes, marks) -> None:
+    def __init__(self, flash: "Any", event_key: bytes, marks: "Any") -> None:
         self._flash = flash
         self._key = event_key
         self._marks = marks
-        self._slots = flash.block_size // _SLOT
-        self._blocks = flash.size // flash.block_size
-        self.capacity = self._slots * self._blocks
+        self._slots: int = flash.block_size // _SLOT
+        self._blocks: int = flash.size // flash.block_size
+        self.capacity: int = self._slots * self._blocks
         # first seq held by each block, 0 where there is none: all the index there is
-        self._first = array("I", bytes(4 * self._blocks))
+        self._first: "array[int]" = array("I", bytes(4 * self._blocks))
         self._buf = bytearray(_SLOT)
         self._probe = bytearray(_SLOT)
-        self._head = self._blocks - 1
-        self._used = self._slots
+        self._head: int = self._blocks - 1
+        self._used: int = self._slots
         self._tail = 0
         self._near = 0
         self._at = 0
-        self._mac = _NO_MAC
+        self._mac: bytes = _NO_MAC
         self._last = 0
-        self.next_seq = 1
+        self.next_seq: int = 1
         self.acked_seq = 0
         self.refused = [0, 0, 0]
-        self.loss = None
+        self.loss: "tuple[int, int] | None" = None
         self.erases = 0
         self.programs = 0
         self.bad_slots = 0
@@ -151,7 +151,7 @@ class Journal:
             self._restart(acked + 1)
 
     # The event, or None when it is not (or no longer) held or its slot is damaged.
-    def read(self, seq: int):
+    def read(self, seq: int) -> "Slot | None":
         first = self._first
         block = self._locate(seq)
         if block < 0:
@@ -183,7 +183,7 @@ class Journal:
     def mac_before(self, seq: int) -> bytes:
         before = self.read(seq - 1)
         if before:
-            return before.mac8
+            return bytes(before.mac8)
         slot = self.read(seq)
         if slot:
             self._flash.read_into((self._at - 1) % self.capacity * _SLOT, self._probe)
@@ -203,7 +203,7 @@ class Journal:
                         yield self._decode()
 
     # (seq, mac8) of the newest event; (0, zeros) when there is none.
-    def chain(self):
+    def chain(self) -> "tuple[int, bytes]":
         return self._last, self._mac
 
     # Oldest seq still held, acknowledged ones included; next_seq when empty.
@@ -243,7 +243,7 @@ class Journal:
         self._used = self._slots
 
     # Slot into self._buf: None when blank, 0 when damaged, else its seq.
-    def _load(self, block: int, index: int):
+    def _load(self, block: int, index: int) -> "int | None":
         buf = self._buf
         self._at = block * self._slots + index
         self._flash.read_into(self._at * _SLOT, buf)
@@ -252,10 +252,10 @@ class Journal:
             return None
         if crc32(memoryview(buf)[:60]) != struct.unpack_from(">I", buf, 60)[0] or buf[13] > _PAYLOAD_MAX:
             return 0
-        return struct.unpack_from(">I", buf)[0]
+        return int(struct.unpack_from(">I", buf)[0])
 
     # Slot namedtuple of the valid slot in self._buf.
-    def _decode(self):
+    def _decode(self) -> Slot:
         buf = self._buf
         seq, boot_high, boot_low, time_high, time_low, _, size = struct.unpack_from(_HEAD, buf)
         payload = bytes(buf[_PAYLOAD_AT : _PAYLOAD_AT + size])

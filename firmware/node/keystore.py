@@ -3,6 +3,11 @@ from gatelink import cose
 
 from .errors import NotProvisioned
 
+try:
+    from typing import Any
+except ImportError:
+    pass
+
 _BOOT_MAX = 0xFFFFFF
 _COUNTER_MAX = 0xFFFF
 
@@ -10,7 +15,7 @@ _COUNTER_MAX = 0xFFFF
 class KeyStore:
     # nvs: an esp32.NVS of the namespace "gatepost". Raises NotProvisioned when anything is missing or
     # malformed.
-    def __init__(self, nvs) -> None:
+    def __init__(self, nvs: "Any") -> None:
         self._nvs = nvs
         self.device = self._u32("dev")
         self.epoch = self._u32("epoch")
@@ -55,13 +60,13 @@ class KeyStore:
     # NVS has no unsigned numbers: u32 travels as i32.
     def _u32(self, key: str) -> int:
         try:
-            return self._nvs.get_i32(key) & 0xFFFFFFFF
+            return int(self._nvs.get_i32(key)) & 0xFFFFFFFF
         except OSError:
             raise NotProvisioned(key) from None
 
     def _mark(self, key: str) -> int:
         try:
-            return self._nvs.get_i32(key) & 0xFFFFFFFF
+            return int(self._nvs.get_i32(key)) & 0xFFFFFFFF
         except OSError:
             return 0
 

@@ -33,12 +33,7 @@ _FILL_CALM = 80
 # traceback.
 def short_traceback(problem: BaseException) -> str:
     out = io.StringIO()
-    if hasattr(sys, "print_exception"):
-        sys.print_exception(problem, out)
-    else:
-        import traceback
-
-        traceback.print_exception(problem, file=out)
+    sys.print_exception(problem, out)
     whole = out.getvalue()
     print(whole)
     where = ""
@@ -99,8 +94,8 @@ class Node:
         self.decoder = framing.Decoder()
         self._rx = asyncio.ThreadSafeFlag()
         self._wake = asyncio.Event()
-        self._tasks = []
-        self._deaths = []
+        self._tasks: "list[Callable[[], Any]]" = []
+        self._deaths: "list[int]" = []
         self._recorded_ms = 0
         self._reported = [0, 0, 0]
         self._warned = False

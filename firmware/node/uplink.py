@@ -68,7 +68,7 @@ class Uplink:
         self._pace = Pace(rng)
         self.online = False
         # refused frames: reason -> count
-        self.rejects = {}
+        self.rejects: "dict[str, int]" = {}
         self._down_piv = -1
         self._hello_first_ms = -1
         self._hello_sent_ms = 0
@@ -77,10 +77,10 @@ class Uplink:
         self._hurry = False
         self._window = 1
         self._cursor = 1
-        self._flights = []
-        self._alarms = []
-        self._answers = []
-        self._results = []
+        self._flights: "list[_Flight]" = []
+        self._alarms: "list[int]" = []
+        self._answers: "list[Any]" = []
+        self._results: "list[Any]" = []
         self._silence = 0
         self._silence_due_ms = 0
         self._told = None

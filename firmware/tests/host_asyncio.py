@@ -9,6 +9,8 @@ if ON_DEVICE:
     ticks_ms = time.ticks_ms
     run = asyncio.run
 else:
+    import sys
+    import traceback
 
     class _Loop(asyncio.SelectorEventLoop):
         def __init__(self):
@@ -62,6 +64,10 @@ else:
     def _wait_for_ms(awaitable, ms):
         return asyncio.wait_for(awaitable, ms / 1000)
 
+    def _print_exception(problem, file=None):
+        traceback.print_exception(problem, file=file or sys.stdout)
+
+    sys.print_exception = _print_exception
     asyncio.sleep_ms = _sleep_ms
     asyncio.wait_for_ms = _wait_for_ms
     asyncio.ThreadSafeFlag = _ThreadSafeFlag
