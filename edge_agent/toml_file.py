@@ -1,4 +1,4 @@
-"""Layer: one TOML file under validation: every mistake gets its file, line, key and remedy; for office and tools too."""
+"""Layer: one TOML file under validation: every mistake gets file, line, key and remedy; for office and tools too."""
 
 from __future__ import annotations
 
