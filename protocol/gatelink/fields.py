@@ -40,8 +40,8 @@ def array(*checks: "Callable[[Any], bool]") -> "Callable[[Any], bool]":
 
 # Checks as many values as there are, or as there are checks for.
 def fits(values: "Any", checks: "Any") -> bool:
-    for index in range(min(len(values), len(checks))):  # noqa: SIM110  # a loop allocates no generator
-        if not checks[index](values[index]):
+    for value, check in zip(values, checks):  # noqa: B905, SIM110  # MicroPython has no strict; a loop allocates less
+        if not check(value):
             return False
     return True
 
