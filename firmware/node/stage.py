@@ -8,7 +8,7 @@ from array import array
 import boot
 
 try:
-    from typing import Any, Iterator
+    from typing import Any, Generator, Iterator
 except ImportError:
     pass
 
@@ -30,7 +30,9 @@ def chunks(size: int) -> int:
 
 class Stage:
     # files: name -> (size, sha256); target, running: folders of the slots; signed: the manifest's bytes
-    def __init__(self, fs: "Any", files: "dict", signed: bytes, target: str, running: str) -> None:
+    def __init__(
+        self, fs: "Any", files: "dict[str, tuple[int, bytes]]", signed: bytes, target: str, running: str
+    ) -> None:
         self._fs = fs
         self.files = files
         self.signed = signed
@@ -177,7 +179,7 @@ class Stage:
             self._restart()
 
     # -> whether the file is there with the size and the hash of the manifest
-    def _matches(self, path: str, name: str) -> "Iterator[None]":
+    def _matches(self, path: str, name: str) -> "Generator[None, None, bool]":
         size, digest = self.files[name]
         yield
         try:
@@ -189,9 +191,9 @@ class Stage:
         for data in self._read(path):
             found.update(data)
             yield
-        return found.digest() == digest
+        return bool(found.digest() == digest)
 
-    def _read(self, path: str) -> "Iterator[bytes]":
+    def _read(self, path: str) -> "Generator[bytes, None, None]":
         with self._fs.open(path, "rb") as file:
             while True:
                 data = file.read(_READ)
@@ -199,7 +201,7 @@ class Stage:
                     return
                 yield data
 
-    def _from_log(self, name: str) -> "Iterator[bytes]":
+    def _from_log(self, name: str) -> "Generator[bytes, None, None]":
         left = self.files[name][0]
         with self._fs.open(LOG, "rb") as log:
             for i in range(chunks(left)):
@@ -207,7 +209,7 @@ class Stage:
                 yield log.read(min(left, CHUNK))
                 left -= CHUNK
 
-    def _write(self, name: str, blocks: "Iterator[bytes]") -> "Iterator[None]":
+    def _write(self, name: str, blocks: "Generator[bytes, None, None]") -> "Iterator[None]":
         path = self._base + name
         at = path.find("/", 1)
         while at > 0:
@@ -221,7 +223,7 @@ class Stage:
                     file.write(data)
                     yield
         finally:
-            blocks.close()  # type: ignore[attr-defined]  # a generator, whose file must not stay open
+            blocks.close()  # its file must not stay open when ours fails
 
 
 def remove(fs: "Any", path: str) -> None:

@@ -121,7 +121,7 @@ class Update:
             return self._answer(REFUSED, BAD_SIZE)
         try:
             if stage.keep(name, offset, data):
-                self._job = self._finish()
+                self._job = self._finish(stage)
         except OSError as error:
             self._fail(error)
             return self._answer(FAILED, self.fault)
@@ -223,10 +223,10 @@ class Update:
             for found in manifest.verify_steps(signed, self._keys):
                 if found is None:
                     yield
-            reason = self._unfit(found, signed)
+            reason = self._unfit(found, signed) if found is not None else manifest.BAD_SIGNATURE
         except GatelinkError as error:
             reason = error.reason
-        if reason:
+        if reason or found is None:
             self.state = before
             self._verdict = REFUSED
             self._why = self.fault = reason
@@ -239,14 +239,16 @@ class Update:
             save(self._fs, STAGED, signed)
         yield
         self._plan = found
-        self._stage = Stage(self._fs, found.files, signed, boot.base(self._target), boot.base(self._running))
+        stage = self._stage = Stage(
+            self._fs, found.files, signed, boot.base(self._target), boot.base(self._running)
+        )
         self._verdict = DONE
         self._why = ""
         yield
-        yield from self._stage.prepare()
+        yield from stage.prepare()
         self.state = RECEIVING
-        if self._stage.complete():
-            yield from self._finish()
+        if stage.complete():
+            yield from self._finish(stage)
 
     # -> "" or why this version is not for this device now
     def _unfit(self, found: "manifest.Manifest", signed: bytes) -> str:
@@ -265,10 +267,10 @@ class Update:
             return ALREADY
         return ""
 
-    def _finish(self) -> "Iterator[None]":
+    def _finish(self, stage: "Stage") -> "Iterator[None]":
         self.state = CHECKING
         bad = None
-        for bad in self._stage.assemble():
+        for bad in stage.assemble():
             if bad is None:
                 yield
         if bad:
@@ -278,11 +280,12 @@ class Update:
     # Makes the next start try the new version; the caller then resets, at a moment when nobody waits for the
     # device. -> whether it is so; reason says why not.
     def install(self) -> bool:
-        if self.state != READY or self._plan is None or self._job is not None:
+        plan = self._plan
+        stage = self._stage
+        if self.state != READY or plan is None or stage is None or self._job is not None:
             self._answer(NOT_YET, BUSY)
             return False
-        plan = self._plan
-        reason = self._unfit(plan, self._stage.signed)
+        reason = self._unfit(plan, stage.signed)
         if reason:
             self._answer(REFUSED, reason)
             return False

