@@ -1,0 +1,95 @@
+"""The SQLite store: the suite, and what is its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tools.office.errors import StoreError
+from tools.office.store.base import Store
+from tools.office.store.sqlite import SqliteStore
+from tools.office.tests.makers import Device
+from tools.office.tests.store_suite import StoreSuite, check, exact, state, take
+
+
+class TestSqlite(StoreSuite):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:  # type: ignore[override]  # pytest asks for a generator
+        made = SqliteStore(tmp_path)
+        yield made
+        made.close()
+
+
+def test_it_is_all_there_after_a_restart(tmp_path: Path) -> None:
+    device = Device(101)
+    device.work(50)
+    store = SqliteStore(tmp_path)
+    take(store, device.rows(1, 50))
+    store.close()
+    store = SqliteStore(tmp_path)
+    exact(store, device)
+    check(store, device)
+    assert state(store, device).verified_to == 50
+    store.close()
+
+
+def test_a_second_server_is_refused(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    with pytest.raises(StoreError, match=r"another office server \(process \d+\)"):
+        SqliteStore(tmp_path)
+    store.close()
+    SqliteStore(tmp_path).close()
+
+
+def test_a_younger_database_is_refused(tmp_path: Path) -> None:
+    SqliteStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "office.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="version 99"):
+        SqliteStore(tmp_path)
+
+
+def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="can't be opened"):
+        SqliteStore(tmp_path / "file" / "data")
+
+
+def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path) -> None:
+    device = Device(101)
+    device.work(6_000)
+    store = SqliteStore(tmp_path)
+    take(store, device.rows(1, 20))
+    pages = store._write.pragma("page_count")
+    store._write.pragma("max_page_count", pages + 5)
+    with pytest.raises(StoreError, match="could not do it"):
+        take(store, device.rows(21, 6_000))
+    found = state(store, device)
+    assert (found.stored, found.complete_to) == (20, 20)
+    store._write.pragma("max_page_count", 1 << 30)
+    take(store, device.rows(21, 6_000))
+    exact(store, device)
+    store.close()
+
+
+def test_what_outsiders_read(tmp_path: Path) -> None:
+    device = Device(101)
+    device.work(30)
+    store = SqliteStore(tmp_path)
+    take(store, device.rows(1, 30))
+    with sqlite3.connect(f"file:{tmp_path / 'office.db'}?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT site, device, boot, seq, uptime_cs, payload FROM site_event ORDER BY seq").fetchall()
+    assert rows == [("lakeside", 101, 1, one.seq, one.uptime_cs, one.payload) for one in device.journal]
+    store.close()
+
+
+def test_every_commit_is_on_the_disk(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    assert store._write.pragma("journal_mode") == "wal"
+    assert store._write.pragma("synchronous") == 2
+    assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3)  # the WAL-reset bug is older
+    store.close()
