@@ -35,7 +35,7 @@ bench:
 
 soak:
 	@sh tools/setup/setup.sh test
-	@$(PYTHON) -m tools.setup.soak $(if $(SEED),--seed $(SEED))
+	@$(PYTHON) -m tools.simulate.soak $(if $(SEED),--seed $(SEED))
 
 lock:
 	@sh tools/setup/setup.sh test

@@ -15,7 +15,7 @@ from tools.simulate.errors import NightError
 from tools.simulate.plan import Plan
 from tools.simulate.processes import Child
 from tools.simulate.proxy import LineProxy
-from tools.simulate.report import PlayedFault
+from tools.simulate.report import Finding
 from tools.simulate.scene import Pace, credential
 from tools.simulate.schedule import Stimulus
 
@@ -47,7 +47,7 @@ class Conductor:
         self._say = say
         # A machine that was slow to set the scene begins the night late instead of skipping its beginning.
         self._late_ms = 0.0
-        self.faults: list[PlayedFault] = []
+        self.faults: list[Finding] = []
         self.taps: dict[int, Counter[bytes]] = {device: Counter() for device in boards}
         self.presses: Counter[int] = Counter()
         self.vehicles: dict[int, Counter[str]] = {device: Counter() for device in boards}
@@ -106,14 +106,14 @@ class Conductor:
         self._proxy.mend()
         self._say("the line to the office is back", self.now_ms())
         self.faults.append(
-            PlayedFault("office unreachable", tries > 0, f"{tries} connections broken or refused meanwhile")
+            Finding("office unreachable", tries > 0, f"{tries} connections broken or refused meanwhile")
         )
 
     async def _do_edge_kill(self, _: Stimulus) -> None:
         killed = await self._edge.kill()
         self._say("edge agent killed (SIGKILL)", self.now_ms())
         self.faults.append(
-            PlayedFault("edge killed", killed, "ended by SIGKILL" if killed else "it had ended already")
+            Finding("edge killed", killed, "ended by SIGKILL" if killed else "it had ended already")
         )
 
     async def _do_edge_start(self, _: Stimulus) -> None:
@@ -134,7 +134,7 @@ class Conductor:
             ) from None
         self._say(f"tag {stimulus.device} lost its power after byte {stimulus.card} of a slot", self.now_ms())
         self.faults.append(
-            PlayedFault(
+            Finding(
                 f"power cut of tag {stimulus.device} in mid-write",
                 not board.powered,
                 f"after {stimulus.card} of 64 bytes, in power cycle {before}",
@@ -162,10 +162,10 @@ class Conductor:
         self._boards[device].drop_down = None
         count = self.dropped[device]
         self._say(f"frames to device {device} arrive again", self.now_ms())
-        self.faults.append(PlayedFault(f"acks to {device} lost", count > 0, f"{count} frames dropped"))
+        self.faults.append(Finding(f"acks to {device} lost", count > 0, f"{count} frames dropped"))
 
 
-def promises(plan: Plan, conductor: Conductor, flash: dict[int, list[list[object]]]) -> list[PlayedFault]:
+def promises(plan: Plan, conductor: Conductor, flash: dict[int, list[list[object]]]) -> list[Finding]:
     """Whether what people did is what the devices recorded: cards, calls, passages. flash: decoded events."""
     out = []
     for tag in plan.tags:
@@ -173,7 +173,7 @@ def promises(plan: Plan, conductor: Conductor, flash: dict[int, list[list[object
         recorded = Counter(bytes(event[1]) for event in flash[tag.device] if event[0] in kinds)  # type: ignore[call-overload]  # a UID
         tapped = conductor.taps[tag.device]
         out.append(
-            PlayedFault(
+            Finding(
                 f"cards tapped on tag {tag.device}",
                 recorded == tapped,
                 f"{tapped.total()} tapped, {recorded.total()} recorded",
@@ -183,9 +183,7 @@ def promises(plan: Plan, conductor: Conductor, flash: dict[int, list[list[object
         wanted = conductor.presses[tag.device]
         if wanted or calls:
             out.append(
-                PlayedFault(
-                    f"SOS on tag {tag.device}", calls == wanted, f"{wanted} pressed, {calls} recorded"
-                )
+                Finding(f"SOS on tag {tag.device}", calls == wanted, f"{wanted} pressed, {calls} recorded")
             )
     for barrier in plan.barriers:
         asked = sum(event[0] == events.ACCESS for event in flash[barrier.device])
@@ -194,7 +192,7 @@ def promises(plan: Plan, conductor: Conductor, flash: dict[int, list[list[object
             f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(outcomes.items())
         )
         out.append(
-            PlayedFault(
+            Finding(
                 f"vehicles at {barrier.device}",
                 asked == outcomes.total(),
                 f"{shown or 'none'}; {asked} recorded",

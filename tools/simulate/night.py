@@ -24,7 +24,7 @@ from tools.simulate.plan import Plan
 from tools.simulate.processes import Child, fetch_json, free_port
 from tools.simulate.progress import Show
 from tools.simulate.proxy import LineProxy
-from tools.simulate.report import Verdict
+from tools.simulate.report import Finding, Verdict
 from tools.simulate.scene import Pace, Scene
 
 SPEED = 220.0
@@ -32,6 +32,8 @@ SPEED = 220.0
 LEAD_S = 6.0
 DRAIN_DEADLINE_S = 90.0
 MAX_SEED = 999_999
+# What the edge calls itself in its events, unless edge.toml says otherwise.
+EDGE_DEVICE = 1
 
 
 @dataclass
@@ -89,12 +91,14 @@ async def _night(plan: Plan, folder: Path, seed: int, speed: float, *, once: boo
         except BaseException:
             await _end(cast)
             raise
-    for line in report.lines(verdict):
-        print(line)
-    print(
-        f"night with seed {seed}: {'all well' if verdict.good else 'NOT WELL'}, {time.monotonic() - begun:.0f} s"
-    )
     try:
+        for line in report.lines(verdict):
+            print(line)
+        took_s = time.monotonic() - begun
+        print(
+            f"night with seed {seed}: {'all well' if verdict.good else 'NOT WELL'}, {took_s:.0f} s",
+            flush=True,
+        )
         if not once:
             await _stay(cast)
     finally:
@@ -143,12 +147,14 @@ async def _play(plan: Plan, cast: Cast, seed: int, show: Show) -> Verdict:
         await asyncio.gather(watcher, return_exceptions=True)
     show.say("the night is over; waiting until everything has arrived", plan.length_ms)
     waited = time.monotonic()
+    mechanics = [await _mechanics(cast.boards[barrier.device], barrier.device) for barrier in plan.barriers]
     drained = await _drain(plan, cast)
     waited = time.monotonic() - waited
     flash = {device: list(journal_events(board.journal_image())) for device, board in cast.boards.items()}
     decoded = {device: [events.decode(event.payload) for event in found] for device, found in flash.items()}
-    verdict = Verdict(faults=[*conductor.faults, *promises(plan, conductor, decoded)])
+    verdict = Verdict(faults=conductor.faults, checks=[*promises(plan, conductor, decoded), *mechanics])
     verdict.devices = [_device_report(plan, cast, device, found) for device, found in flash.items()]
+    verdict.checks.append(_own_events(plan, cast))
     status = await fetch_json(f"http://127.0.0.1:{cast.scene.status_port}/status")
     if isinstance(status, dict) and isinstance(status.get("rejects"), dict):
         verdict.rejects = status["rejects"]
@@ -156,6 +162,25 @@ async def _play(plan: Plan, cast: Cast, seed: int, show: Show) -> Verdict:
         f"everything arrived {waited:.1f} s after the night" if drained else "NOT everything arrived"
     )
     return verdict
+
+
+async def _mechanics(board: VirtualBoard, device: int) -> Finding:
+    """What the plant saw of its barrier: a boom lowered onto a vehicle, both motor relays at once."""
+    boom = (await board.state())["boom"]
+    safe = boom["collisions"] == 0 and boom["shorts"] == 0
+    evidence = (
+        f"{boom['openings']} openings, {boom['collisions']} vehicles hit, {boom['shorts']} relay conflicts"
+    )
+    return Finding(f"boom of barrier {device}", safe, evidence)
+
+
+def _own_events(plan: Plan, cast: Cast) -> Finding:
+    """The edge records events of its own; they have no journal but its log."""
+    logged = sum(run.last_seq - run.first_seq + 1 for run in stores.edge_runs(cast.edge_file, EDGE_DEVICE))
+    arrived = len(stores.office_rows(cast.office_file, plan.site, EDGE_DEVICE))
+    return Finding(
+        "the edge's own events", 0 < logged == arrived, f"{logged} logged, {arrived} at the office"
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -173,6 +198,7 @@ def _device_report(plan: Plan, cast: Cast, device: int, flash: list[JournalEvent
         flash,
         stores.edge_runs(cast.edge_file, device),
         stores.office_rows(cast.office_file, plan.site, device),
+        stores.office_chain(cast.office_file, plan.site, device),
     )
 
 

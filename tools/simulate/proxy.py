@@ -8,6 +8,7 @@ import socket
 import struct
 
 _CHUNK = 65536
+_STOP_S = 5.0
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -33,7 +34,7 @@ class LineProxy:
 
     async def start(self) -> None:
         """Listens on a free port of this machine."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
     def cut(self) -> None:
         """The line is gone: connections break in the middle, new ones are reset."""
@@ -52,9 +53,14 @@ class LineProxy:
             self._server.close()
         for writer in list(self._open):
             _reset(writer)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # with both ends gone the pumps come to their end by themselves
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_S)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._down:
@@ -71,10 +77,8 @@ class LineProxy:
             asyncio.create_task(self._pump(reader, far_writer)),
             asyncio.create_task(self._pump(far_reader, writer)),
         ]
-        self._tasks.update(pumps)
         self._open.update((writer, far_writer))
         await asyncio.wait(pumps)
-        self._tasks.difference_update(pumps)
         self._open.difference_update((writer, far_writer))
         for end in (writer, far_writer):
             end.close()

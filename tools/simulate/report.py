@@ -20,6 +20,13 @@ class OfficeRow(NamedTuple):
     t_hi_ms: int = 0
 
 
+class Chain(NamedTuple):
+    """How far the office could follow a device's own chain of MACs, and what it found wrong on the way."""
+
+    proved_to: int
+    findings: int
+
+
 class EdgeRun(NamedTuple):
     """One run of events as the edge stores it."""
 
@@ -30,31 +37,41 @@ class EdgeRun(NamedTuple):
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """One line of the table. Everything after `office` has to be 0."""
+    """One line of the table. Everything from `missing` on has to be 0."""
 
     device: int
     name: str
     minted: int
     edge: int
     office: int
+    proved: int
     missing: int
     duplicated: int
     out_of_order: int
     altered: int
     invented: int
+    chain_faults: int
 
     @property
     def good(self) -> bool:
-        """Nothing lost, doubled, moved, changed or added."""
-        return not (self.missing or self.duplicated or self.out_of_order or self.altered or self.invented)
+        """Nothing lost, doubled, moved, changed or added, and nothing that breaks the device's own chain."""
+        zeros = (
+            self.missing,
+            self.duplicated,
+            self.out_of_order,
+            self.altered,
+            self.invented,
+            self.chain_faults,
+        )
+        return not any(zeros)
 
 
 @dataclass(frozen=True)
-class PlayedFault:
-    """Whether a planned fault really happened, with the evidence."""
+class Finding:
+    """Whether something that was planned (a fault) or promised (a check) is so, with the evidence."""
 
     what: str
-    happened: bool
+    so: bool
     evidence: str
 
 
@@ -63,20 +80,16 @@ class Verdict:
     """The whole night's outcome."""
 
     devices: list[DeviceReport] = field(default_factory=list)
-    faults: list[PlayedFault] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)
+    checks: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rejects: dict[str, int] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
-        """All columns 0, something was minted by everyone, every fault happened."""
-        minted = all(device.minted for device in self.devices)
-        return (
-            bool(self.devices)
-            and minted
-            and all(d.good for d in self.devices)
-            and all(f.happened for f in self.faults)
-        )
+        """All columns 0, something was minted by everyone, every fault happened, every check holds."""
+        devices = bool(self.devices) and all(device.minted and device.good for device in self.devices)
+        return devices and all(finding.so for finding in (*self.faults, *self.checks))
 
 
 def compare(
@@ -85,6 +98,7 @@ def compare(
     flash: Sequence[JournalEvent],
     edge: Iterable[EdgeRun],
     office: Sequence[OfficeRow],
+    chain: Chain,
 ) -> DeviceReport:
     """One device's journal against the edge's runs and the office's rows (in the office's own order of events)."""
     held = {event.seq: event for event in flash}
@@ -124,21 +138,33 @@ def compare(
         minted=last,
         edge=len(edge_seqs),
         office=len(seen),
+        proved=chain.proved_to,
         missing=lost_on_flash + len(set(held) - seen),
         duplicated=doubled,
         out_of_order=moved,
         altered=altered,
         invented=invented + len(edge_seqs - set(held)),
+        chain_faults=chain.findings,
     )
 
 
-_COLUMNS = ("minted", "edge", "office", "missing", "duplicated", "out_of_order", "altered", "invented")
-_HEADS = ("minted", "at edge", "at office", "missing", "duplicated", "out of order", "altered", "invented")
+_COLUMNS = {
+    "minted": "minted",
+    "edge": "at edge",
+    "office": "at office",
+    "proved": "proved to",
+    "missing": "missing",
+    "duplicated": "duplicated",
+    "out_of_order": "out of order",
+    "altered": "altered",
+    "invented": "invented",
+    "chain_faults": "chain faults",
+}
 
 
 def lines(verdict: Verdict) -> list[str]:
     """The table and what belongs to it, as plain text."""
-    rows = [["device", *_HEADS, "name"]]
+    rows = [["device", *_COLUMNS.values(), "name"]]
     for entry in verdict.devices:
         rows.append([str(entry.device), *(f"{getattr(entry, column):,}" for column in _COLUMNS), entry.name])
     if verdict.devices:
@@ -150,9 +176,10 @@ def lines(verdict: Verdict) -> list[str]:
         cells = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=True)]
         out.append(("  ".join(cells) + "  " + row[-1]).rstrip())
     out.append("")
-    out += [
-        f"fault {'played' if f.happened else 'NOT PLAYED'}: {f.what} ({f.evidence})" for f in verdict.faults
-    ]
+    for fault in verdict.faults:
+        out.append(f"fault {'played' if fault.so else 'NOT PLAYED'}: {fault.what} ({fault.evidence})")
+    for check in verdict.checks:
+        out.append(f"{'checked' if check.so else 'NOT SO'}: {check.what} ({check.evidence})")
     if verdict.rejects:
         counts = ", ".join(
             f"{reason} {count:,}" for reason, count in sorted(verdict.rejects.items()) if count

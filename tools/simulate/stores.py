@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 
 from tools.simulate.errors import NightError
-from tools.simulate.report import EdgeRun, OfficeRow
+from tools.simulate.report import Chain, EdgeRun, OfficeRow
 
 _EDGE_RUNS = (
     "SELECT first_seq, last_seq, boot FROM log"
@@ -15,10 +15,16 @@ _EDGE_RUNS = (
 )
 # The order in which the office itself tells a device's history: by the device's own numbers.
 _OFFICE_ROWS = (
-    "SELECT seq, boot, uptime_cs, payload, t_lo_ms, t_hi_ms"
-    " FROM site_event WHERE site = ? AND device = ? ORDER BY seq, boot"
+    "SELECT seq, boot, uptime_cs, payload, t_lo_ms, t_hi_ms FROM site_event"
+    " WHERE site = ? AND device = ? ORDER BY seq, boot"
 )
 _OFFICE_COUNTS = "SELECT device, count(*) FROM site_event WHERE site = ? GROUP BY device"
+_OFFICE_PROVED = "SELECT checked_to FROM device JOIN site ON site.key = device.site WHERE site.id = ? AND device.device = ?"
+_OFFICE_FINDINGS = (
+    "SELECT count(*) FROM finding t JOIN site ON site.key = t.site WHERE site.id = ? AND device = ?",
+    "SELECT count(*) FROM conflict t JOIN site ON site.key = t.site WHERE site.id = ? AND device = ?",
+    "SELECT count(*) FROM loss t JOIN site ON site.key = t.site WHERE site.id = ? AND device = ?",
+)
 
 
 def _open(path: Path) -> apsw.Connection:
@@ -44,6 +50,17 @@ def office_rows(path: Path, site: str, device: int) -> list[OfficeRow]:
     connection = _open(path)
     try:
         return [OfficeRow(*row) for row in connection.execute(_OFFICE_ROWS, (site, device))]
+    finally:
+        connection.close()
+
+
+def office_chain(path: Path, site: str, device: int) -> Chain:
+    """How far the office proved a device's history, and how many contradictions it noted."""
+    connection = _open(path)
+    try:
+        proved = connection.execute(_OFFICE_PROVED, (site, device)).get
+        findings = [connection.execute(query, (site, device)).get for query in _OFFICE_FINDINGS]
+        return Chain(int(str(proved or 0)), sum(int(str(count)) for count in findings))
     finally:
         connection.close()
 

@@ -2,7 +2,7 @@
 
 from tools.device_code import JournalEvent
 from tools.simulate import report
-from tools.simulate.report import DeviceReport, EdgeRun, OfficeRow, PlayedFault, Verdict
+from tools.simulate.report import Chain, DeviceReport, EdgeRun, Finding, OfficeRow, Verdict
 
 FLASH = [
     JournalEvent(seq, 1 + (seq > 12), seq * 50 if seq <= 12 else seq, bytes([0x81, seq % 24]), bytes(8))
@@ -18,6 +18,7 @@ def judged(
     flash: list[JournalEvent] | None = None,
     edge: list[EdgeRun] | None = None,
     office: list[OfficeRow] | None = None,
+    chain: Chain | None = None,
 ) -> DeviceReport:
     return report.compare(
         101,
@@ -25,11 +26,12 @@ def judged(
         FLASH if flash is None else flash,
         EDGE if edge is None else edge,
         OFFICE if office is None else office,
+        Chain(20, 0) if chain is None else chain,
     )
 
 
 def well(found: DeviceReport) -> bool:
-    return Verdict(devices=[found], faults=[PlayedFault("x", happened=True, evidence="")]).good
+    return Verdict(devices=[found], faults=[Finding("x", so=True, evidence="")]).good
 
 
 def test_all_zeros() -> None:
@@ -117,9 +119,21 @@ def test_a_hole_in_the_flash_itself_is_missing() -> None:
 
 
 def test_a_fault_that_was_not_played_is_not_well() -> None:
-    verdict = Verdict(devices=[judged()], faults=[PlayedFault("power cut", happened=False, evidence="-")])
+    verdict = Verdict(devices=[judged()], faults=[Finding("power cut", so=False, evidence="-")])
     assert not verdict.good
     assert any("NOT PLAYED" in line for line in report.lines(verdict))
+
+
+def test_a_contradicted_chain_is_not_well() -> None:
+    found = judged(chain=Chain(12, 1))
+    assert (found.proved, found.chain_faults) == (12, 1)
+    assert not well(found)
+
+
+def test_a_check_that_fails_is_not_well() -> None:
+    verdict = Verdict(devices=[judged()], checks=[Finding("taps", so=False, evidence="3 tapped, 2 recorded")])
+    assert not verdict.good
+    assert any(line.startswith("NOT SO") for line in report.lines(verdict))
 
 
 def test_a_silent_device_is_not_well() -> None:
@@ -130,7 +144,7 @@ def test_a_silent_device_is_not_well() -> None:
 def test_the_table_names_everything() -> None:
     lines = report.lines(Verdict(devices=[judged()], rejects={"replayed": 3, "bad_crc": 0}, notes=["done"]))
     assert lines[0].split()[:2] == ["device", "minted"]
-    assert lines[1].split()[:9] == ["101", "20", "20", "20", "0", "0", "0", "0", "0"]
+    assert lines[1].split()[:9] == ["101", "20", "20", "20", "20", "0", "0", "0", "0"]
     assert lines[2].split()[:2] == ["all", "20"]
     assert "frames refused at the edge: replayed 3" in lines
     assert lines[-1] == "done"
