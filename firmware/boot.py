@@ -149,7 +149,7 @@ def _start() -> None:
     record = select(Files())
     if record.slot != FACTORY:
         # The whole application comes from one slot: no module of another version may fill a hole.
-        sys.path[:] = [base(record.slot), "", ".frozen"]
+        sys.path[:] = [base(record.slot)] + [folder for folder in sys.path if folder != "/lib"]
     if record.tries != CONFIRMED:
         from machine import WDT
 
