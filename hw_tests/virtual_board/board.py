@@ -249,12 +249,13 @@ class VirtualBoard:
                 self._now_us = max(self._now_us, self._target_us)
                 return 0.0
             await self._up.wait()
-            assert self._process is not None
+            process = self._process
+            assert process is not None
             try:
-                uptime_ms = float(await self._process.request("advance_to", us=self._target_us))
+                uptime_ms = float(await process.request("advance_to", us=self._target_us))
             except BoardOffError:
-                await self._process.gone.wait()
-                await asyncio.sleep(0)
+                await process.gone.wait()
+                await asyncio.sleep(0)  # the keeper goes first
                 continue
             self._now_us = self._target_us
             return uptime_ms
@@ -334,7 +335,12 @@ class VirtualBoard:
                 self._off.set()
                 return
             self.resets += 1
-            process = await self._boot(last["why"], last["rtc"])
+            try:
+                process = await self._boot(last["why"], last["rtc"])
+            except BoardError:
+                self._up.set()
+                self._off.set()
+                raise
 
     def _to_host(self, data: bytes) -> None:
         self._port.write(data)

@@ -1,6 +1,6 @@
 // Layer: the other side of the shims: what `machine`, `esp32` and `cryptolib` ask for. Numbers and strings in,
 // numbers out; bytes go through the scratch buffer.
-import {createCipheriv, createDecipheriv} from 'node:crypto';
+import {createCipheriv, createDecipheriv, randomBytes} from 'node:crypto';
 import {Flash, PARTITIONS} from './flash.mjs';
 import {Nvs} from './nvs.mjs';
 import {Pins} from './pins.mjs';
@@ -42,6 +42,7 @@ export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAU
     wait: (ms) => clock.wait(ms < 0 ? Infinity : ms * 1000, () => (pending.length ? pending.shift() : 0)),
     reset: (soft) => world.die(soft ? 'soft' : 'reset'),
     reset_cause: () => cause,
+    random: (length) => world.scratch.put(randomBytes(length)),
     unique_id: () => world.scratch.put(world.uniqueId),
     deepsleep(ms) {
       const wake = () => wakePins.some(([number, level]) => pins.level(number) === level);
