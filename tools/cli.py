@@ -96,9 +96,9 @@ def _edge_run(wanted: argparse.Namespace) -> int:
 
 
 def _office_run(wanted: argparse.Namespace) -> int:
-    from tools.office import server
+    from tools.office.server import main as serve
 
-    return server.main(["--config", str(wanted.config)])
+    return serve(["--config", str(wanted.config)])
 
 
 def _status(wanted: argparse.Namespace) -> int:
