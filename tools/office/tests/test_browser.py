@@ -1,0 +1,186 @@
+"""The page in a real Chromium, in both languages, wide and narrow. Without one it fails, and says how to get one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
+
+from gatelink import cbor, events
+from tools.office.tests.makers import T0, Device, body
+from tools.office.tests.process import Server, configure, running
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+WIDE, NARROW = 1440, 390
+EVIL = "<img src=x onerror=x>"
+
+if os.environ.get("GATEPOST_NO_BROWSER") == "1":
+    warnings.warn("GATEPOST_NO_BROWSER=1: the office's page was not looked at in a browser", stacklevel=1)
+    pytest.skip("GATEPOST_NO_BROWSER=1: the office's page was NOT looked at in a browser", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that holds a good device, one with a gap, one that was tampered with, and hostile texts."""
+    devices = [Device(number) for number in (101, 102, 103)]
+    for device in devices:
+        device.work(60)
+        device.mint(events.encode(events.VISIT, bytes.fromhex("04a1b2c3d4e5f6")))
+        device.mint(events.encode(events.FAULT, 1, EVIL))
+        device.mint(events.encode(events.SOS, None))
+    rows = [
+        *devices[0].rows(1, 63),
+        *devices[1].rows(1, 48, 12),
+        *devices[1].rows(57, 63),
+        devices[2].row(1, 20),
+        devices[2].row(21, 40, items=devices[1].row(21, 40)[11]),
+        *devices[2].rows(41, 63),
+    ]
+    notes = {
+        101: [1, "t", "1.0.0", 3_700, T0],
+        102: [2, "b", "1.0.0", None, T0],
+        103: [1, EVIL, "<b>", 3_400, T0],
+        104: [None, EVIL, None, None, None],
+    }
+    with running(configure(tmp_path_factory.mktemp("office"), devices)) as found:
+        assert found.send(body(rows, devices=notes))[0] == 200
+        found.checked(103, 63)
+        odd = Device(9)
+        odd.mint(cbor.dumps([200, EVIL]))
+        assert found.send(body(odd.rows(1, 1), site="east", devices={9: [1, EVIL, "x", 1, 1]}), "east")[0] == 200
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.fail("no chromium and chromedriver: apt-get install chromium chromium-driver, or GATEPOST_NO_BROWSER=1")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    made = webdriver.Chrome(options=options, service=Service(driver))
+    made.set_page_load_timeout(30)
+    yield made
+    made.quit()
+
+
+def look(browser: webdriver.Chrome, server: Server, path: str, width: int = WIDE) -> str:
+    """Open a page; its visible text. Nothing may be wider than the window, nothing may complain."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == NARROW}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(f"http://127.0.0.1:{server.port}{path}")
+    wide = browser.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= width, f"{path} is {wide} wide in a window of {width}"
+    assert [line for line in browser.get_log("browser") if line["source"] != "recommendation"] == []
+    assert browser.find_elements(By.CSS_SELECTOR, "img, script, b, iframe") == []
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
+def device_text(browser: webdriver.Chrome, site: str, number: int) -> str:
+    return browser.find_element(By.CSS_SELECTOR, f'[id="{site}/{number}"]').text
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_chinese(browser: webdriver.Chrome, server: Server, width: int) -> None:
+    text = look(browser, server, "/?lang=zh", width)
+    assert browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "zh-CN"
+    assert "湖畔花园" in text
+    assert "2 台设备需要查看" in text
+    good = device_text(browser, "lakeside", 101)
+    assert "101号设备" in good
+    assert "1..63 完整" in good
+    assert "校验至 63" in good
+    assert "3.70 V" in good
+    assert "缺 49..56" in device_text(browser, "lakeside", 102)
+    bad = device_text(browser, "lakeside", 103)
+    assert "校验至 20" in bad
+    assert "校验不符 21..40" in bad
+    assert "尚无记录" in device_text(browser, "lakeside", 104)
+    for words in ("紧急求助", "到达巡更点", "1号楼大堂", "道闸", "UTC+08:00", EVIL):
+        assert words in text, words
+    assert not re.search(r"\{|\}|None", text)
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_english(browser: webdriver.Chrome, server: Server, width: int) -> None:
+    text = look(browser, server, "/?lang=en", width)
+    assert browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
+    assert "2 devices need a look" in text
+    good = device_text(browser, "lakeside", 101)
+    assert "Device 101" in good
+    assert "1..63 complete" in good
+    assert "verified to 63" in good
+    assert "missing 49..56" in device_text(browser, "lakeside", 102)
+    assert "does not fit: 21..40" in device_text(browser, "lakeside", 103)
+    for words in ("SOS", "Checkpoint visited", "Lobby 1"):
+        assert words in text, words
+    shown = browser.find_element(By.TAG_NAME, "main").text
+    names = ("湖畔花园", "东区<b>")  # the second site has no English name: it keeps its own
+    assert not re.search(r"[\u4e00-\u9fff]", shown.replace(names[0], "").replace(names[1], ""))
+
+
+def test_the_language_is_remembered(browser: webdriver.Chrome, server: Server) -> None:
+    look(browser, server, "/?lang=zh")
+    assert "最新事件" in look(browser, server, "/")
+    browser.find_element(By.CSS_SELECTOR, ".language").click()
+    assert "Latest events" in browser.find_element(By.TAG_NAME, "main").text
+    assert "Latest events" in look(browser, server, "/")
+    browser.delete_all_cookies()
+
+
+def test_filters_and_pages(browser: webdriver.Chrome, server: Server) -> None:
+    look(browser, server, "/?lang=en")
+    Select(browser.find_element(By.NAME, "device")).select_by_visible_text("Device 101")
+    browser.find_element(By.CSS_SELECTOR, ".filter button").click()
+    numbers = _numbers(browser)
+    assert numbers == list(range(63, 13, -1))
+    browser.find_element(By.PARTIAL_LINK_TEXT, "Older").click()
+    assert _numbers(browser) == list(range(13, 0, -1))
+    assert "Older events" in browser.find_element(By.ID, "events").text
+    assert browser.find_elements(By.PARTIAL_LINK_TEXT, "Older →") == []
+    browser.find_element(By.PARTIAL_LINK_TEXT, "Latest").click()
+    assert _numbers(browser) == numbers
+    Select(browser.find_element(By.NAME, "kind")).select_by_visible_text("Alarms only")
+    browser.find_element(By.CSS_SELECTOR, ".filter button").click()
+    kinds = {cell.text for cell in browser.find_elements(By.CSS_SELECTOR, ".events .kind")}
+    assert kinds == {"SOS", "Fault"}
+    assert 0 < len(_numbers(browser)) < 63
+    browser.find_element(By.LINK_TEXT, "Clear").click()
+    assert len(_numbers(browser)) == 50
+    browser.delete_all_cookies()
+
+
+def test_events_that_the_chain_denies_are_marked(browser: webdriver.Chrome, server: Server) -> None:
+    look(browser, server, "/?device=lakeside/103&lang=en")
+    rows = browser.find_elements(By.CSS_SELECTOR, ".events tbody tr")
+    marked = {int(row.find_element(By.CSS_SELECTOR, ".seq").text) for row in rows if "does not fit" in row.text}
+    assert marked == set(range(21, 41))
+    browser.delete_all_cookies()
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_other_pages(browser: webdriver.Chrome, server: Server, width: int) -> None:
+    assert "/api/v1/sites/{site}/batches" in look(browser, server, "/docs?lang=en", width)
+    assert "Sign in" in look(browser, server, "/login", width)
+    browser.get(f"http://127.0.0.1:{server.port}/nothing")
+    assert "There is no such page." in browser.find_element(By.TAG_NAME, "main").text
+    browser.get_log("browser")  # the 404 itself
+    browser.delete_all_cookies()
+
+
+def _numbers(browser: webdriver.Chrome) -> list[int]:
+    return [int(cell.text) for cell in browser.find_elements(By.CSS_SELECTOR, ".events td.seq")]
