@@ -31,23 +31,9 @@ def blank():
         except OSError:
             pass
     root = _ROOT + "/update_tests/" + str(_COUNT[0])
-    wipe(root)
+    device.wipe(root)
     os.mkdir(root)
     return Files(root)
-
-
-def wipe(path):
-    try:
-        names = os.listdir(path)
-    except OSError:
-        return
-    for name in names:
-        name = path + "/" + name
-        if os.stat(name)[0] & 0x4000:
-            wipe(name)
-        else:
-            os.remove(name)
-    os.rmdir(path)
 
 
 # Takes version `name` from the start to its confirmation, as the selector and the node do it.

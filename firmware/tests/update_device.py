@@ -1,6 +1,7 @@
 # A device as an update sees it: boots through the selector, runs what lies in the slot, takes a version from
 # a sender that sends its chunks in any order. For both interpreters.
 import hashlib
+import os
 from binascii import unhexlify
 
 from gatelink import manifest
@@ -28,6 +29,20 @@ def content(ver, name, size):
 
 def files(ver):
     return {name: content(ver, name, SIZES[name]) for name in SIZES}
+
+
+def wipe(path):
+    try:
+        names = os.listdir(path)
+    except OSError:
+        return
+    for name in names:
+        name = path + "/" + name
+        if os.stat(name)[0] & 0x4000:
+            wipe(name)
+        else:
+            os.remove(name)
+    os.rmdir(path)
 
 
 def read(fs, path):
