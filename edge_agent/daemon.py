@@ -77,7 +77,7 @@ class Agent:
                 row = None
             session = Session(device, settings, shared)
             session.restore(ledger, row)
-            self.switchboard.sessions[device.device] = session
+            self.switchboard.add(session)
         listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
         self.ports: list[Port] = [_port(port, listener) for port in config.ports]
         self.uploader: Uploader | None = None

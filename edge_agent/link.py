@@ -12,12 +12,13 @@ from edge_agent.commands import Commands
 from edge_agent.config import DeviceConfig
 from edge_agent.counters import Rejects
 from edge_agent.entries import Entry, HeldRaw, Received
+from edge_agent.hot import events_of
 from edge_agent.runs import proof_of, run_of, survey
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.timing import Anchor, TimeBook
 from edge_agent.transports.port import Address, Port
 from gatelink import cbor, cose, events, messages, reasons
-from gatelink.errors import CborError, GatelinkError
+from gatelink.errors import CborError, FrameError, GatelinkError
 from gatelink.messages import Ack, Events, Hello, Result, Status, Welcome
 
 MAX_HELD = 64  # different undecodable batches of a device that are kept
@@ -104,6 +105,9 @@ class Session:
         """One frame that claims to come from this device. Refused ones are counted and have no effect."""
         try:
             piv, plaintext = cose.open_(self._keys, cose.UP, frame)
+        except FrameError as error:
+            self._shared.rejects.add(error.reason, port.name)
+            return
         except GatelinkError as error:
             self._shared.rejects.add(error.reason, port.name, self.device)
             return
@@ -121,6 +125,10 @@ class Session:
         if not self.online:
             self.online = True
             self._shared.online(self.device)
+        short = events_of(plaintext)
+        if short is not None:
+            self._events(short, plaintext, now_ms)
+            return
         try:
             message = messages.decode(cose.UP, plaintext)
         except GatelinkError as error:

@@ -23,13 +23,10 @@ class Survey(NamedTuple):
 def survey(items: bytes) -> Survey:
     """Items of a batch -> Survey. Raises GatelinkError when they are not well-formed; contents are the office's."""
     found = events.split(items)
-    priority = 0
-    for _, payload in found:
-        kind = payload[1]
-        level = CLASSES[kind if kind < 24 else payload[2]]
-        if level > priority:
-            priority = level
-    return Survey(len(found), found[-1][0], priority)
+    kinds = {payload[1] for _, payload in found}
+    if 24 in kinds:  # kinds from 24 on stand in the byte behind
+        kinds = {payload[1] if payload[1] < 24 else payload[2] for _, payload in found}
+    return Survey(len(found), found[-1][0], max([CLASSES[kind] for kind in kinds]))
 
 
 def run_of(device: int, message: Events, found: Survey, t_lo_ms: int, t_hi_ms: int, received_ms: int) -> Run:

@@ -10,6 +10,8 @@ from edge_agent.transports.port import Address, Port
 from gatelink import cose, reasons
 from gatelink.errors import FrameError
 
+_KID = slice(8, 12)
+
 
 class Switchboard:
     """Frames of all ports -> sessions by device number; strangers are counted and have no effect."""
@@ -18,22 +20,32 @@ class Switchboard:
         self._clock = clock
         self._rejects = rejects
         self.sessions: dict[int, Session] = {}
+        self._by_kid: dict[bytes, Session] = {}
+
+    def add(self, session: Session) -> None:
+        """From now on this device is known."""
+        self.sessions[session.device] = session
+        self._by_kid[session.device.to_bytes(4, "big")] = session
 
     def frames(self, port: Port, address: Address, frames: list[bytes]) -> None:
         """Frames of one port, as they came in."""
         now_ms = self._clock.now_ms()
         for frame in frames:
-            try:
-                device, _ = cose.peek(frame)
-            except FrameError as error:
-                self._rejects.add(error.reason, port.name)
-                continue
-            session = self.sessions.get(device)
-            if session is None:
-                self._rejects.add(reasons.UNKNOWN_DEVICE, port.name)
-                self._rejects.stranger(device)
-            else:
+            # Only a guess from where the device number stands in a good frame; the session checks the whole header.
+            session = self._by_kid.get(frame[_KID])
+            if session is not None:
                 session.receive(port, address, frame, now_ms)
+            else:
+                self._strange(port, frame)
+
+    def _strange(self, port: Port, frame: bytes) -> None:
+        try:
+            device, _ = cose.peek(frame)
+        except FrameError as error:
+            self._rejects.add(error.reason, port.name)
+        else:
+            self._rejects.add(reasons.UNKNOWN_DEVICE, port.name)
+            self._rejects.stranger(device)
 
     def refused(self, port: Port, reason: str, count: int) -> None:
         """A port could not make frames of what came in."""

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from edge_agent import own_events
 from edge_agent.clock import Clock, Rehearsal
 from edge_agent.coverage import MAX_ISLANDS, Coverage
+from edge_agent.hot import events_of
 from edge_agent.runs import cut, run_of, survey
 from edge_agent.timing import Anchor, TimeBook, judge
 from edge_agent.web import words
-from gatelink import cbor, events
+from gatelink import cbor, cose, events, messages
+from gatelink.errors import GatelinkError
 from gatelink.messages import Events
 
 PIECES = st.lists(st.tuples(st.integers(1, 80), st.integers(0, 12)), max_size=40)
@@ -184,3 +186,34 @@ def test_words() -> None:
     assert words.span(90_061_000) == {"zh": "1 天 1 小时", "en": "1 d 1 h"}
     assert words.contact(None, online=False)["zh"] == "从未联系"
     assert words.contact(65_000, online=True)["en"] == "online, heard 1 min 5 s ago"
+
+
+NUMBERS = st.one_of(
+    st.integers(-2, 30), st.sampled_from([0xFF, 0x100, 0xFFFFFF, 0x1000000, 0xFFFFFFFF, 1 << 32, 1 << 40])
+)
+FIELDS = st.one_of(NUMBERS, st.binary(max_size=12), st.none(), st.booleans(), st.text(max_size=3))
+
+
+@settings(max_examples=400)
+@given(
+    st.tuples(NUMBERS, NUMBERS, NUMBERS, st.binary(max_size=30), st.one_of(st.none(), st.binary(min_size=8, max_size=8))),
+    st.lists(FIELDS, max_size=3),
+    st.integers(0, 60),
+    st.integers(0, 255),
+)  # fmt: skip
+def test_the_short_way_never_says_yes_where_the_careful_way_says_no(
+    fields: tuple[object, ...], more: list[object], at: int, flip: int
+) -> None:
+    for value in ([1, *fields], [1, *fields[:4]], [1, *fields, *more], [*more, *fields]):
+        whole = bytes(cbor.dumps(value))
+        broken = bytearray(whole)
+        broken[at % len(broken)] ^= flip
+        for plaintext in (whole, bytes(broken), whole + b"\0", whole[:-1]):
+            short = events_of(plaintext)
+            try:
+                careful = messages.decode(cose.UP, plaintext)
+            except GatelinkError:
+                careful = None
+            assert short in (None, careful)
+            if isinstance(careful, Events) and not careful.skipped:
+                assert short == careful
