@@ -158,7 +158,11 @@ async def test_provisioned_keys_are_what_the_device_reads(tmp_path: Path) -> Non
             it = Store(board, port)
             assert await port.read_line() == b"ready"
             keys = "esp32.NVS('gatepost')"
-            assert await it.ask(f"[{keys}.get_i32(k) for k in ('dev', 'epoch', 'boot')]") == [0xF0000001 - 2**32, 3, 0]
+            assert await it.ask(f"[{keys}.get_i32(k) for k in ('dev', 'epoch', 'boot')]") == [
+                0xF0000001 - 2**32,
+                3,
+                0,
+            ]
             assert await it.ask(f"(lambda b: ({keys}.get_blob('link', b), bytes(b)))(bytearray(40))") == (
                 32,
                 bytes(range(32)) + bytes(8),

@@ -17,7 +17,10 @@ def test_every_shim_once() -> None:
     assert code == 3, output
     assert lines[:3] == ["caught on purpose", "timeout", "flag 33"]
     assert "['a', 'b'] 7" in lines
-    assert "(1, 64, 2097152, 2097152, 'journal', False) bytearray(b'\\xff\\xff\\xff\\xff\\xff0\\xff\\xff')" in lines
+    assert (
+        "(1, 64, 2097152, 2097152, 'journal', False) bytearray(b'\\xff\\xff\\xff\\xff\\xff0\\xff\\xff')"
+        in lines
+    )
     assert "5 3 bytearray(b'abc\\x00\\x00\\x00\\x00\\x00')" in lines
     assert lines[-1] == "no hmac"
 

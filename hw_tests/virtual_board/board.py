@@ -141,7 +141,7 @@ class VirtualBoard:
         self._keeper = asyncio.create_task(self._keep(process))
 
     async def cut_power(self, *, hard: bool = False) -> None:
-        """The power goes now. hard: SIGKILL, even in mid-instruction; the boom is then where it was at the last boot."""
+        """The power goes now. hard: SIGKILL, even in mid-instruction; the boom is then as at the last boot."""
         process = self._process
         if not self.powered or process is None:
             return

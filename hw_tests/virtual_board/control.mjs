@@ -88,12 +88,14 @@ export class Control {
   }
 
   op_boom({position, blocked}) {
+    if (!this.plant.boom) throw new Error('this board has no boom');
     if (position !== undefined) this.plant.boom.force(position);
     if (blocked !== undefined) this.plant.boom.hold(blocked);
     return 0;
   }
 
   op_reader_fault({fault}) {
+    if (!this.plant.nfc) throw new Error('this board has no card reader');
     this.plant.nfc.fault = fault;
     return 0;
   }
