@@ -50,6 +50,8 @@ async def main() -> None:
     def on_command(action: int, argument: "Any") -> "tuple[int, str]":
         return gate.on_command(action, argument)
 
+    ticks_ms: "Any" = time.ticks_ms
+    watchdog = hardware.watchdog(settings["watchdog_s"])
     try:
         node: "Any" = Node(
             hardware.uplink(pins, settings["uplink_baud"]),
@@ -57,15 +59,16 @@ async def main() -> None:
             NVS("gatepost"),
             ROLE,
             FIRMWARE,
-            time.ticks_ms,
+            ticks_ms,
             machine.reset,
             machine.reset_cause(),
             on_command,
+            watchdog=watchdog,
             heartbeat_ms=settings["heartbeat_s"] * 1000,
         )
     except (NotProvisioned, FlashError) as problem:
         print("not in service, buttons only:", problem)
-        node = Unprovisioned(time.ticks_ms)
+        node = Unprovisioned(ticks_ms, watchdog)
         packed = b""
     clock = node.clock.uptime_ms
 

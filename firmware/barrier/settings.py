@@ -1,5 +1,5 @@
 # Layer: what /config.json may say to a barrier: key -> (default, check). The defaults are the cautious ones.
-from drivers.config import as_list, whole
+from drivers.config import as_list, watchdog, whole
 
 SCHEMA = {
     "uplink_baud": (115200, whole(1200, 2_000_000)),
@@ -10,5 +10,6 @@ SCHEMA = {
     "pause_ms": (400, whole(100, 5_000)),  # motor at rest between two directions
     "forced_ms": (800, whole(100, 10_000)),  # the closed limit is lost for so long: forced
     "stuck_ms": (600_000, whole(10_000, 3_600_000)),  # a loop occupied for so long is reported
+    "watchdog_s": (30, watchdog),  # 0: none, for the workbench
     "heartbeat_s": (60, whole(10, 3_600)),
 }

@@ -13,8 +13,10 @@ except ImportError:
 class Unprovisioned:
     journal = None
 
-    def __init__(self, ticks_ms: "Callable[[], int]") -> None:
+    # watchdog: something with feed(), or None
+    def __init__(self, ticks_ms: "Callable[[], int]", watchdog: "Any") -> None:
         self.clock = Clock(ticks_ms)
+        self._watchdog = watchdog
         self._tasks: "list[Any]" = []
 
     def record(self, _kind: int, *_fields: "Any") -> int:
@@ -24,4 +26,9 @@ class Unprovisioned:
         self._tasks.append(factory)
 
     async def run(self) -> None:
-        await asyncio.gather(*[factory() for factory in self._tasks])
+        await asyncio.gather(self._feed(), *[factory() for factory in self._tasks])
+
+    async def _feed(self) -> None:
+        while self._watchdog:
+            self._watchdog.feed()
+            await asyncio.sleep_ms(2000)

@@ -20,6 +20,16 @@ def whole(least: int, most: int) -> "Callable[[Any], int]":
     return check
 
 
+# shorter than this, a slow erase or a full tag's start-up would trip it
+_WATCHDOG_S = 10
+
+
+def watchdog(value: "Any") -> int:
+    if type(value) is not int or not (value == 0 or _WATCHDOG_S <= value <= 300):
+        raise ValueError("0 (none) or whole number %d to 300" % _WATCHDOG_S)
+    return value
+
+
 def yes_no(value: "Any") -> bool:
     if type(value) is not bool:
         raise ValueError("true or false")

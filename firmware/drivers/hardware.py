@@ -2,7 +2,7 @@
 # boards.
 import asyncio
 
-from machine import ADC, PWM, UART, Pin
+from machine import ADC, PWM, UART, WDT, Pin
 
 try:
     from typing import Any
@@ -32,8 +32,13 @@ def woken_uart(number: int, baud: int, tx: int, rx: int) -> "tuple[UART, Any]":
     def wake(_: "Any") -> None:
         flag.set()
 
-    uart.irq(handler=wake, trigger=UART.IRQ_RXIDLE)
+    uart.irq(wake, UART.IRQ_RXIDLE)
     return uart, flag
+
+
+# seconds: 0 for none. Once started it can't be stopped: a program that hangs, or ends, restarts the board.
+def watchdog(seconds: int) -> "WDT | None":
+    return WDT(timeout=seconds * 1000) if seconds else None
 
 
 def contact(number: int) -> Pin:

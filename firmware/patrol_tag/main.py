@@ -27,7 +27,7 @@ except ImportError:
 
 FIRMWARE = "tag-0.1.0"
 ROLE = 1
-_TELL_MS = 10_000
+_TELL_MS = 4_000  # feeds the watchdog, too
 _SETTLE_MS = 30
 
 
@@ -47,6 +47,8 @@ async def main() -> None:
     def on_command(action: int, argument: "Any") -> "tuple[int, str]":
         return tag.on_command(action, argument)
 
+    ticks_ms: "Any" = time.ticks_ms
+    watchdog = hardware.watchdog(settings["watchdog_s"])
     try:
         node = Node(
             hardware.uplink(pins, settings["uplink_baud"]),
@@ -54,16 +56,17 @@ async def main() -> None:
             NVS("gatepost"),
             ROLE,
             FIRMWARE,
-            time.ticks_ms,
+            ticks_ms,
             machine.reset,
             machine.reset_cause(),
             on_command,
             battery.read_mv,
+            watchdog=watchdog,
             heartbeat_ms=settings["heartbeat_s"] * 1000,
         )
     except (NotProvisioned, FlashError) as problem:
         print("not in service:", problem)
-        await out_of_service(indicator)
+        await out_of_service(indicator, watchdog)
         return
     clock = node.clock.uptime_ms
     shift = Shift(settings["staff"], settings["incident"], settings["checkpoints"], settings["repeat_ms"])
@@ -92,10 +95,12 @@ async def main() -> None:
 
 
 # Without keys or journal nothing that is tapped would count: say so until a technician comes.
-async def out_of_service(indicator: "Any") -> None:
+async def out_of_service(indicator: "Any", watchdog: "Any") -> None:
     playing = asyncio.create_task(indicator.run())
     while not playing.done():
         indicator.show("fault")
+        if watchdog:
+            watchdog.feed()
         await asyncio.sleep_ms(_TELL_MS)
 
 

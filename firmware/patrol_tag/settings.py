@@ -1,5 +1,5 @@
 # Layer: what /config.json may say to a patrol tag: key -> (default, check).
-from drivers.config import uids, whole
+from drivers.config import uids, watchdog, whole
 
 SCHEMA = {
     "uplink_baud": (115200, whole(1200, 2_000_000)),
@@ -10,5 +10,6 @@ SCHEMA = {
     "sos_hold_ms": (500, whole(50, 5_000)),
     "sos_repeat_ms": (10_000, whole(1_000, 600_000)),
     "battery_check_s": (60, whole(10, 3_600)),
+    "watchdog_s": (30, watchdog),  # 0: none, for the workbench
     "heartbeat_s": (60, whole(10, 3_600)),
 }
