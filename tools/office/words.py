@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from edge_agent import own_events
 from gatelink import cbor, events
 from gatelink.errors import GatelinkError
 
@@ -32,14 +33,14 @@ KINDS: dict[int, tuple[str, str]] = {
     events.OBSTRUCTED: ("道闸受阻", "Barrier obstructed"),
     events.LOOP_FAULT: ("地感故障", "Loop fault"),
     # the edge's own, recorded under its own device number
-    64: ("边缘代理停止", "Edge agent stopped"),
-    65: ("设备重新编号", "Device numbers anew"),
-    67: ("端口", "Port"),
-    68: ("设备在线状态", "Device reachability"),
-    69: ("无法识别的消息", "Unreadable message"),
-    73: ("记录已不在设备上", "No longer on the device"),
-    76: ("接收队列", "Intake queue"),
-    77: ("边缘存储故障", "Edge store failed"),
+    own_events.STOPPED: ("边缘代理停止", "Edge agent stopped"),
+    own_events.SEQ_RESTARTED: ("设备重新编号", "Device numbers anew"),
+    own_events.PORT: ("端口", "Port"),
+    own_events.DEVICE: ("设备在线状态", "Device reachability"),
+    own_events.HELD_RAW: ("无法识别的消息", "Unreadable message"),
+    own_events.NEVER_SEEN: ("记录已不在设备上", "No longer on the device"),
+    own_events.QUEUE: ("接收队列", "Intake queue"),
+    own_events.STORE: ("边缘存储故障", "Edge store failed"),
 }
 STATES = (
     ("已关闭", "closed"), ("开启中", "opening"), ("已开启", "open"), ("关闭中", "closing"), ("停止", "stopped"),
@@ -94,7 +95,7 @@ def describe(kind: int, payload: bytes, language: str, card: Cards) -> str:
     writer = _WRITERS.get(kind)
     if fields is not None and writer is not None:
         try:
-            return writer(language == "zh", fields, card)[:MAX_TEXT]
+            return _plain(writer(language == "zh", fields, card)[:MAX_TEXT])
         except (IndexError, TypeError, ValueError, AttributeError):
             pass  # not the shape of this kind: shown as it came
     return "" if fields == [] else payload.hex()
@@ -122,7 +123,7 @@ def _heartbeat(zh: bool, fields: list[Any], _: Cards) -> str:
 
 
 def _boot(zh: bool, fields: list[Any], _: Cards) -> str:
-    version = _plain(fields[1])
+    version = fields[1]
     if version.startswith("edge"):
         cause = ("非正常中断后" if zh else "after a crash or power cut") if fields[0] else ""
     else:
@@ -139,7 +140,7 @@ def _refused(zh: bool, fields: list[Any], _: Cards) -> str:
 
 
 def _fault(zh: bool, fields: list[Any], _: Cards) -> str:
-    return f"{'代码' if zh else 'code'} {fields[0]:d}: {_plain(fields[1])}"
+    return f"{'代码' if zh else 'code'} {fields[0]:d}: {fields[1]}"
 
 
 def _battery(zh: bool, fields: list[Any], _: Cards) -> str:
@@ -194,7 +195,7 @@ def _percent(_zh: bool, fields: list[Any], _: Cards) -> str:
 
 
 def _port(zh: bool, fields: list[Any], _: Cards) -> str:
-    return f"{_plain(fields[0])}: {_name(zh, (('断开', 'lost'), ('恢复', 'back')), fields[1])}"
+    return f"{fields[0]}: {_name(zh, (('断开', 'lost'), ('恢复', 'back')), fields[1])}"
 
 
 def _reach(zh: bool, fields: list[Any], _: Cards) -> str:
@@ -218,8 +219,9 @@ _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     events.BATTERY: _battery, events.JOURNAL_FILL: _percent, events.JOURNAL_LOSS: _range, events.VISIT: _card,
     events.SHIFT_START: _card, events.SHIFT_END: _card, events.INCIDENT: _incident, events.SOS: _sos,
     events.UNKNOWN_CARD: _card, events.BARRIER: _barrier, events.ACCESS: _access, events.FORCED: _forced,
-    events.OBSTRUCTED: _loop, events.LOOP_FAULT: _loop, 65: _device, 67: _port, 68: _reach, 69: _device, 73: _gone,
-    76: _queue,
+    events.OBSTRUCTED: _loop, events.LOOP_FAULT: _loop,
+    own_events.SEQ_RESTARTED: _device, own_events.PORT: _port, own_events.DEVICE: _reach,
+    own_events.HELD_RAW: _device, own_events.NEVER_SEEN: _gone, own_events.QUEUE: _queue,
 }  # fmt: skip
 
 
