@@ -143,8 +143,10 @@ class Update:
             self._verdict = None
         head[offset : offset + len(data)] = data
         self._got |= 1 << (offset // CHUNK)
-        if self._got != (1 << chunks(total)) - 1:
-            return self._answer(DONE)
+        for i in range(chunks(total)):
+            if not self._got >> i & 1:
+                # Never DONE: that word is kept for "the whole version is here".
+                return self._answer(NOT_YET, WANT, MANIFEST + " " + str(i * CHUNK))
         self._job = self._admit(bytes(head))
         return self._answer(NOT_YET, BUSY)
 

@@ -6,7 +6,7 @@ import json
 
 import boot
 
-from firmware.tests import test_update as suite
+from firmware.tests import update_device as device
 from gatelink import manifest
 from node import update as up
 from protocol.tests.bench_manifest import ROUNDS, best, now_us, since
@@ -25,11 +25,11 @@ def unsigned(signed, keys):
 # -> us of every handle(), us of every step()
 def measure():
     manifest.verify_steps = unsigned
-    update = up.Update(suite.blank(), {}, "patrol_tag", 6, lambda: 0, boot.FACTORY)
-    chunks = suite.device.cut_up("manifest", bytes(2600))
+    update = up.Update(device.blank(), {}, "patrol_tag", 6, lambda: 0, boot.FACTORY)
+    chunks = device.cut_up("manifest", bytes(2600))
     for name, data in FILES.items():
-        chunks += suite.device.cut_up(name, data)
-    suite.device.settle(update)
+        chunks += device.cut_up(name, data)
+    device.settle(update)
     handles = []
     steps = []
     for chunk in chunks:

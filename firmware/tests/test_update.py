@@ -1,55 +1,13 @@
 # The update part of the node: every refusal with its reason, order of chunks, resuming, trial and rollback,
 # disk full. Plain functions on the interpreter's own file system; test_update_vm.py runs them in real
 # MicroPython too.
-import os
-import sys
 
 import boot
 
 from firmware.tests import update_device as device
+from firmware.tests.update_device import blank, install
 from gatelink import manifest
 from node import update as up
-
-_HERE = __file__.replace("\\", "/").rsplit("/", 3)[0]
-# In MicroPython's VM only /tmp is free to write; the host's build folder is git-ignored.
-_ROOT = "/tmp" if sys.implementation.name == "micropython" else _HERE + "/build"
-_COUNT = [0]
-
-
-# Syncing the host's disks proves nothing here and holds up everybody on it.
-class Files(boot.Files):
-    def sync(self):
-        pass
-
-
-# A new, empty "flash".
-def blank():
-    _COUNT[0] += 1
-    for folder in (_ROOT, _ROOT + "/update_tests"):
-        try:
-            os.mkdir(folder)
-        except OSError:
-            pass
-    root = _ROOT + "/update_tests/" + str(_COUNT[0])
-    device.wipe(root)
-    os.mkdir(root)
-    return Files(root)
-
-
-# Takes version `name` from the start to its confirmation, as the selector and the node do it.
-def install(fs, name):
-    update = device.make(fs, boot.select(fs).slot)
-    device.settle(update)
-    assert device.send(update, device.SIGNED[name], device.files(device.VERS[name])), update.reason
-    assert update.install()
-    record = boot.select(fs)
-    assert record.tries == 2
-    assert device.whole(fs, record.slot) == device.SIGNED[name]
-    update = device.make(fs, record.slot)
-    update.self_test_passed()
-    assert update.confirm()
-    device.settle(update)
-    return update
 
 
 # Every other one, backwards, twice.
@@ -124,6 +82,70 @@ def test_files_come_before_their_manifest():
     device.settle(update)
     assert update.handle("node/uplink.mpy", 1024, 0, bytes(512)) == up.REFUSED
     assert update.reason == up.NO_MANIFEST
+
+
+def test_the_manifest_says_done_only_for_a_whole_version():
+    signed = device.SIGNED["v2"] + bytes(900 - len(device.SIGNED["v2"]))
+    fs = blank()
+    update = device.make(fs, boot.FACTORY)
+    device.settle(update)
+    assert update.handle("manifest", 900, 512, signed[512:]) == up.NOT_YET
+    assert (update.reason, update.detail) == (up.WANT, "manifest 0")
+    assert update.handle("manifest", 900, 512, signed[512:]) == up.NOT_YET
+    # Another length is another manifest.
+    assert update.handle("manifest", 901, 0, signed[:512]) == up.NOT_YET
+    assert update.detail == "manifest 512"
+    assert update.handle("manifest", 900, 0, signed[:512]) == up.NOT_YET
+    assert update.handle("manifest", 900, 512, signed[512:]) == up.NOT_YET
+    assert update.reason == up.BUSY
+    device.settle(update)
+    assert update.handle("manifest", 900, 0, signed[:512]) == up.REFUSED
+    assert update.reason == "trailing"
+    update = device.make(fs, boot.FACTORY)
+    device.settle(update)
+    signed = device.SIGNED["v2"]
+    contents = device.files("1.1.0")
+    contents["manifest"] = signed
+    for name in ["manifest"] + sorted(device.SIZES):
+        for chunk in device.cut_up(name, contents[name]):
+            update.handle(*chunk)
+            device.settle(update)
+    assert update.handle(*device.cut_up("manifest", signed)[0]) == up.DONE
+    # What it says to the same question once the version runs.
+    assert update.install()
+    update = device.make(fs, boot.select(fs).slot)
+    update.self_test_passed()
+    assert update.confirm()
+    device.settle(update)
+    assert device.offer(update, signed) == up.REFUSED
+    assert update.reason == up.ALREADY
+
+
+def test_nonsense_does_nothing():
+    fs = blank()
+    install(fs, "v1")
+    update = device.make(fs, "a")
+    device.settle(update)
+    device.offer(update, device.SIGNED["v2"])
+    state = 1
+    for _ in range(600):
+        picks = []
+        for top in (6, 7, 7, 7, 4):
+            state = (state * 1103515245 + 12345) & 0x7FFFFFFF
+            picks.append((state >> 8) % top)
+        name = ("manifest", "node/journal.mpy", "node/uplink.mpy", "", "boot.slot", "a/../b")[picks[0]]
+        total = (-1, 0, 1, 700, 1024, 2700, 1 << 40)[picks[1]]
+        offset = (-512, 0, 1, 512, 1024, 2560, 1 << 40)[picks[2]]
+        size = (0, 1, 140, 188, 511, 512, 513)[picks[3]]
+        code = update.handle(name, total, offset, bytes([picks[4]]) * size)
+        assert code in (up.DONE, up.REFUSED, up.NOT_YET)
+        if not picks[4]:
+            device.settle(update)
+        assert not update.install()
+    assert (boot.select(fs).slot, boot.select(fs).tries) == ("a", boot.CONFIRMED)
+    assert device.whole(fs, "a") == device.SIGNED["v1"]
+    # And the good version still gets through, past all the wrong bytes that were taken for its files.
+    assert device.send(update, device.SIGNED["v2"], device.files("1.1.0"))
 
 
 def test_chunks_that_fit_nowhere():
@@ -278,113 +300,3 @@ def test_confirmation_needs_the_self_test():
     assert not update.confirm()
     assert not update.overdue(up.CONFIRM_MS + 1)
     assert [boot.select(fs).tries for _ in range(5)] == [boot.CONFIRMED] * 5
-
-
-# The file system of a device, with so many bytes left.
-class Tight(Files):
-    def __init__(self, fs, room):
-        super().__init__(fs._root)
-        self.room = room
-
-    def open(self, path, mode):
-        file = super().open(path, mode)
-        return file if mode == "rb" else Counting(self, file)
-
-
-class Counting:
-    def __init__(self, fs, file):
-        self.fs = fs
-        self.file = file
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def write(self, data):
-        self.fs.room -= len(data)
-        if self.fs.room < 0:
-            raise OSError(28)
-        return self.file.write(data)
-
-    def flush(self):
-        self.file.flush()
-
-    def close(self):
-        self.file.close()
-
-
-def test_disk_full_at_every_point():
-    fs = blank()
-    install(fs, "v1")
-    seen = 0
-    room = 0
-    while True:
-        tight = Tight(fs, room)
-        update = device.make(tight, "a")
-        device.settle(update)
-        if device.send(update, device.SIGNED["v2"], device.files("1.1.0")) and update.install():
-            break
-        assert update.fault == up.DISK_FULL
-        seen += 1
-        # Nothing changed for the selector. Only a version that is complete keeps its place and waits.
-        assert (boot.select(fs).slot, boot.select(fs).tries) == ("a", boot.CONFIRMED)
-        assert not boot.exists(fs, up.LOG)
-        assert update.state == up.READY or not boot.exists(fs, up.STAGED)
-        room += 401
-    assert seen > 20
-    assert boot.select(fs).slot == "b"
-
-
-def test_disk_full_on_trial():
-    fs = blank()
-    install(fs, "v1")
-    update = device.make(fs, "a")
-    device.settle(update)
-    assert device.send(update, device.SIGNED["v2"], device.files("1.1.0"))
-    assert update.install()
-    full = Tight(fs, 0)
-    # A try that can't be counted is not made.
-    assert boot.select(full).slot == "a"
-    update = device.make(full, "a")
-    assert update.on_trial
-    assert not update.overdue(up.CONFIRM_MS + 1)
-    assert not update.confirm()
-    full.room = 1000
-    # Room again: what the selector could not write down is written now.
-    assert update.confirm()
-    record = boot.select(fs)
-    assert (record.slot, record.tries, record.failed) == ("a", boot.CONFIRMED, 5)
-
-
-def test_confirmation_waits_for_room():
-    fs = blank()
-    update = device.make(fs, boot.FACTORY)
-    device.settle(update)
-    assert device.send(update, device.SIGNED["v2"], device.files("1.1.0"))
-    assert update.install()
-    full = Tight(fs, 1000)
-    update = device.make(full, boot.select(fs).slot)
-    update.self_test_passed()
-    full.room = 0
-    assert not update.confirm()
-    assert update.fault == up.DISK_FULL
-    full.room = 1000
-    assert update.confirm()
-
-
-def test_a_decayed_record():
-    fs = blank()
-    install(fs, "v1")
-    line = device.read(fs, boot.RECORD)
-    assert boot.read(fs).slot == "a"
-    for at in range(len(line)):
-        with fs.open(boot.RECORD, "wb") as file:
-            file.write(line[:at] + bytes([line[at] ^ 1]) + line[at + 1 :])
-        assert boot.read(fs) is None, at
-        assert boot.select(fs) == boot.confirmed("a")
-    for broken in (b"", b"\xff" * 40, line[:-1], line + b"0", b"gp1 a a 9 1 1 1 0 zz"):
-        with fs.open(boot.RECORD, "wb") as file:
-            file.write(broken)
-        assert boot.select(fs) == boot.confirmed("a"), broken

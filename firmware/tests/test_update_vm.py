@@ -14,14 +14,15 @@ PATHS = (ROOT, ROOT / "protocol", ROOT / "firmware")
 
 
 @pytest.mark.vm
-def test_suite_in_micropython() -> None:
+@pytest.mark.parametrize("suite", ["test_update", "test_update_disk"])
+def test_suite_in_micropython(suite: str) -> None:
     code, output = micropython.run(
         ROOT / "protocol/tests/run_suites.py",
         sys_path=PATHS,
-        args=["firmware.tests.test_update"],
+        args=[f"firmware.tests.{suite}"],
         timeout_s=180,
     )
-    tests = len(re.findall(r"^def test_", (TESTS / "test_update.py").read_text(), re.MULTILINE))
+    tests = len(re.findall(r"^def test_", (TESTS / f"{suite}.py").read_text(), re.MULTILINE))
     assert code == 0, output[-4000:]
     assert f"{tests} tests, 0 failed" in output, output[-4000:]
 
