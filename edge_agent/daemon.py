@@ -48,6 +48,11 @@ class Agent:
         writer = self.database.writer
         ledgers = devices.load(writer)
         sessions = devices.load_sessions(writer)
+        try:
+            _follow_epochs(config, ledgers, sessions)
+        except ConfigError:
+            self.database.close()
+            raise
         with transaction(writer):
             boot = devices.meta(writer, EDGE_BOOT) + 1
             clean = boot == 1 or devices.meta(writer, CLEAN_STOP) == 1
@@ -69,14 +74,8 @@ class Agent:
         )
         shared = Shared(clock, self._down.next, self.ingest.submit, self.rejects, self._online, self._offline)
         for device in config.devices:
-            row = sessions.get(device.device)
-            ledger = ledgers.get(device.device)
-            if ledger is None or _new_epoch(config, device, ledger):
-                ledger = _renewed(device, ledger)
-                ledgers[device.device] = ledger
-                row = None
             session = Session(device, settings, shared)
-            session.restore(ledger, row)
+            session.restore(ledgers[device.device], sessions.get(device.device))
             self.switchboard.add(session)
         listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
         self.ports: list[Port] = [_port(port, listener) for port in config.ports]
@@ -125,6 +124,14 @@ class Agent:
             raise EdgeError(f"an address or certificate can't be used: {error}") from error
         self._watch = asyncio.create_task(self._check_silence(), name="silence")
         self.log.info("running", status_port=self.status.port)
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What must live as long as the agent."""
+        found = list(self.uploader.tasks) if self.uploader is not None else []
+        for port in self.ports:
+            if isinstance(port, SerialPort):
+                found += port.tasks
+        return found + ([self._watch] if self._watch is not None else [])
 
     async def stop(self) -> None:
         """Stops reading, commits what was read, closes; what the disk refused stays with the devices."""
@@ -250,6 +257,17 @@ class Agent:
             self.switchboard.check_silence(self.config.offline_after_ms)
 
 
+def _follow_epochs(
+    config: Config, ledgers: dict[int, Ledger], sessions: dict[int, devices.SessionRow]
+) -> None:
+    """A ledger for every device; new ones for new keys. Raises ConfigError for a key that is older than the last."""
+    for device in config.devices:
+        ledger = ledgers.get(device.device)
+        if ledger is None or _new_epoch(config, device, ledger):
+            ledgers[device.device] = _renewed(device, ledger)
+            sessions.pop(device.device, None)
+
+
 def _new_epoch(config: Config, device: DeviceConfig, ledger: Ledger) -> bool:
     if device.epoch < ledger.epoch:
         raise ConfigError(
@@ -290,9 +308,7 @@ async def run(config_path: Path | str) -> None:
     await agent.start()
     asked = asyncio.create_task(ending.wait())
     try:
-        watched: set[asyncio.Future[Any]] = {asked, agent.failed}
-        if agent.uploader is not None:
-            watched.update(agent.uploader.tasks)
+        watched: set[asyncio.Future[Any]] = {asked, agent.failed, *agent.tasks()}
         done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await agent.stop()

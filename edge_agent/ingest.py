@@ -48,6 +48,7 @@ class Ingest:
         self._abandon = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
+        self._broken = False
         self._full = False
         self._next_pos = (
             max(
@@ -96,7 +97,7 @@ class Ingest:
             self._abandon.set()
             await asyncio.to_thread(self._thread.join)
             return False
-        return not self._abandon.is_set()
+        return not (self._abandon.is_set() or self._broken)
 
     # The writer thread.
 
@@ -108,6 +109,7 @@ class Ingest:
                 if group:
                     self._commit(group)
         except BaseException as error:  # noqa: BLE001 - reported to the loop, which ends the process
+            self._broken = True
             self._call(self.on_fatal, error)
 
     def _gather(self) -> tuple[list[Entry], bool]:

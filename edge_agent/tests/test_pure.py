@@ -188,15 +188,15 @@ def test_words() -> None:
     assert words.contact(65_000, online=True)["en"] == "online, heard 1 min 5 s ago"
 
 
-NUMBERS = st.one_of(
-    st.integers(-2, 30), st.sampled_from([0xFF, 0x100, 0xFFFFFF, 0x1000000, 0xFFFFFFFF, 1 << 32, 1 << 40])
-)
+EDGES = [0xFF, 0x100, 0xFFFFFF, 0x1000000, 0xFFFFFFFF, 1 << 32, 1 << 40]
+NUMBERS = st.one_of(st.integers(-2, 30), st.sampled_from(EDGES))
+MACS = st.one_of(st.none(), st.binary(min_size=8, max_size=8))
 FIELDS = st.one_of(NUMBERS, st.binary(max_size=12), st.none(), st.booleans(), st.text(max_size=3))
 
 
 @settings(max_examples=400)
 @given(
-    st.tuples(NUMBERS, NUMBERS, NUMBERS, st.binary(max_size=30), st.one_of(st.none(), st.binary(min_size=8, max_size=8))),
+    st.tuples(NUMBERS, NUMBERS, NUMBERS, st.binary(max_size=30), MACS),
     st.lists(FIELDS, max_size=3),
     st.integers(0, 60),
     st.integers(0, 255),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import random
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from edge_agent.daemon import Agent
 from edge_agent.errors import OfficeUnreachableError
@@ -220,3 +227,53 @@ def test_receipts_are_checked() -> None:
     for lane, first, last in (("alarm", 1, 9), ("normal", 6, 9), ("normal", 1, 4)):
         with pytest.raises(OfficeUnreachableError):
             sync_wire.receipt(good, lane, first, last)
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key, as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = folder / f"{name}.pem", folder / f"{name}.key"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return pem, secret
+
+
+async def test_https_trusts_only_the_named_certificates(tmp_path: Path) -> None:
+    pem, secret = certificate(tmp_path, "office")
+    other, _ = certificate(tmp_path, "other")
+    office = Office()
+    office.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    office.tls.load_cert_chain(pem, secret)
+    await office.start()
+    address = f"https://127.0.0.1:{office.port}"
+    site = Site(tmp_path, office=office.config(url=address, ca_file=str(other)))
+    async with site.agent() as agent:
+        uploader = agent.uploader
+        assert uploader is not None
+        await until(lambda: "certificate" in uploader.lanes["normal"].error.lower())
+    assert office.arrived == 0
+    site.write(office=office.config(url=address, ca_file=str(pem)))
+    async with site.agent() as agent:
+        await until(lambda: (OWN, 1, 1) in office.events)
+        await until(lambda: (OWN, 2, 3) in office.events)
+    await office.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import termios
 from collections import deque
 
 import serial
@@ -56,13 +57,18 @@ class SerialPort(Port):
             self._task = None
         self._close()
 
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """For whoever watches that they live."""
+        return [self._task] if self._task is not None else []
+
     async def _keep_open(self) -> None:
         pause_s = RECONNECT_FIRST_S
         complained = False
         while True:
             try:
                 self._open()
-            except (serial.SerialException, OSError) as error:
+            except (serial.SerialException, termios.error, OSError) as error:
                 if not complained:
                     complained = True
                     self._listener.lost(self, _plain(error))
