@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ async def test_scaled_time_follows_the_wall_clock(tmp_path: Path) -> None:
         after_ms = (time.time() * 1000 - started_ms) * 200
         assert before_ms - 400 <= world_ms <= after_ms + 400
         changes = (await board.state())["leds"]["led_green"]["changes"]
-        gaps = {later[0] - sooner[0] for sooner, later in zip(changes, changes[1:], strict=False)}
+        gaps = {later[0] - sooner[0] for sooner, later in pairwise(changes)}
         assert gaps == {1000}, "timers keep their own time however late the process is"
     finally:
         await board.stop()

@@ -78,6 +78,7 @@ class VirtualBoard:
         self._saved: dict[str, Any] = {}
         self._loops = {"safety": False, "approach": False}
         self._state: dict[str, Any] = {}
+        self._restarted = asyncio.Condition()
         self._up = asyncio.Event()
         self._off = asyncio.Event()
         self._off.set()
@@ -162,6 +163,11 @@ class VirtualBoard:
     async def wait_off(self, timeout_s: float = 30.0) -> None:
         """Until an armed cut has struck. Raises TimeoutError."""
         await asyncio.wait_for(self._off.wait(), timeout_s)
+
+    async def wait_resets(self, count: int, timeout_s: float = 30.0) -> None:
+        """Until the program has reset the board `count` times in all. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s), self._restarted:
+            await self._restarted.wait_for(lambda: self.resets >= count)
 
     async def stop(self) -> None:
         """Power off, port away, process gone."""
@@ -334,13 +340,15 @@ class VirtualBoard:
                 self._up.set()
                 self._off.set()
                 return
-            self.resets += 1
             try:
                 process = await self._boot(last["why"], last["rtc"])
             except BoardError:
                 self._up.set()
                 self._off.set()
                 raise
+            async with self._restarted:
+                self.resets += 1
+                self._restarted.notify_all()
 
     def _to_host(self, data: bytes) -> None:
         self._port.write(data)

@@ -8,7 +8,7 @@ print("cause", machine.reset_cause(), machine.RTC().memory())
 
 
 async def main():
-    for count in range(8):
+    for _count in range(8):
         print("tick", time.ticks_ms(), time.ticks_diff(time.ticks_ms(), 2**30 - 2500))
         await asyncio.sleep_ms(1000)
     time.sleep_ms(500)

@@ -1,6 +1,5 @@
 # Obeys the host: reads lines, evaluates them with the flash at hand, answers with repr().
 import asyncio
-import time
 
 import esp32
 import machine
