@@ -4,6 +4,7 @@
 # between; a movement ends at its limit or after travel_ms in BROKEN; every change of state is an event with
 # its cause.
 from drivers import faults
+
 from gatelink.events import (
     AUTO_CLOSE,
     BARRIER,

@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import boards
 import machine
 from drivers import config, hardware
 from drivers.buttons import Contacts
@@ -11,17 +10,18 @@ from drivers.history import newest_first
 from drivers.indicator import Indicator
 from drivers.wiegand import Wiegand
 from esp32 import NVS
-from gatelink import events
-from node.errors import FlashError, NotProvisioned
-from node.flash import find
-from node.node import Node
 
+import boards
 from barrier import access_list, credential, loops
 from barrier.barrier import Barrier
 from barrier.gate import Gate
 from barrier.relay import Relays
 from barrier.settings import SCHEMA
 from barrier.unprovisioned import Unprovisioned
+from gatelink import events
+from node.errors import FlashError, NotProvisioned
+from node.flash import find
+from node.node import Node
 
 try:
     from typing import Any

@@ -2,7 +2,6 @@
 import asyncio
 import time
 
-import boards
 import machine
 from drivers import config, hardware
 from drivers.battery import Battery
@@ -10,10 +9,11 @@ from drivers.buttons import Contacts
 from drivers.history import newest_first
 from drivers.indicator import Indicator
 from esp32 import NVS
+
+import boards
 from node.errors import FlashError, NotProvisioned
 from node.flash import find
 from node.node import Node
-
 from patrol_tag.reader import Reader
 from patrol_tag.settings import SCHEMA
 from patrol_tag.shift import LOOK_BACK, Shift

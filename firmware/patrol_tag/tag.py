@@ -2,6 +2,7 @@
 import asyncio
 
 from drivers import faults
+
 from gatelink import events, messages
 from node.errors import FlashError, JournalFull
 
