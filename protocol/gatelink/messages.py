@@ -34,6 +34,9 @@ DONE, REFUSED, STALE, UNKNOWN_ACTION, NOT_YET, FAILED = 0, 1, 2, 3, 4, 5
 # actions of COMMAND
 OPEN, CLOSE, STOP, BEEP = 1, 2, 3, 4
 
+# kinds of CONFIG; its version is the number that the RESULT carries as cmd_id
+REKEY = 2
+
 MAX_GAPS = 16
 MAX_CHUNK = 900  # bytes of a CONFIG or UPDATE message
 _MAX_ITEMS = 990
@@ -59,6 +62,7 @@ Update = namedtuple("Update", ("name", "total", "offset", "chunk"))
 _seq = between(1, 0xFFFFFFFF)
 _mac = octets(8)
 _gap = array(_seq, _seq)
+_two = array(u16, octets(32))
 
 
 def _gaps(value: "Any") -> bool:
@@ -70,6 +74,10 @@ def _gaps(value: "Any") -> bool:
             return False
         last = gap[1]
     return True
+
+
+def _rekey(value: "Any") -> bool:
+    return _two(value) and value[0] > 0 and value[1] not in (bytes(32), b"\xff" * 32)
 
 
 def _argument(value: "Any") -> bool:
@@ -161,3 +169,19 @@ def decode(direction: int, plaintext: "bytes | bytearray | memoryview") -> "Any"
     if not _consistent(number, not direction, message):
         raise _bad(number)
     return message
+
+
+# Body of a CONFIG of kind REKEY: the link key of the next epoch. It travels inside a frame of the epoch before.
+# epoch: u16; link_key: 32 bytes, neither all 00 nor all FF. Raises MessageError(BAD_FIELD).
+def encode_rekey(epoch: int, link_key: bytes) -> bytes:
+    if not _rekey([epoch, link_key]):
+        raise MessageError(reasons.BAD_FIELD, "rekey")
+    return cbor.dumps([epoch, link_key])
+
+
+# -> (epoch, link_key). Raises CborError, MessageError(BAD_FIELD).
+def decode_rekey(body: "bytes | bytearray | memoryview") -> "tuple[int, bytes]":
+    value = cbor.loads(body)
+    if not _rekey(value):
+        raise MessageError(reasons.BAD_FIELD, "rekey")
+    return value[0], value[1]

@@ -16,6 +16,7 @@ BAD_TEXT = "bad_text"
 BAD_HEADER = "bad_header"
 UNKNOWN_DEVICE = "unknown_device"
 NOT_AUTHENTIC = "not_authentic"
+REVOKED = "revoked"
 REPLAYED = "replayed"
 # messages and events
 UNKNOWN_TYPE = "unknown_type"

@@ -78,6 +78,15 @@ def test_invalid_messages() -> None:
     assert refused == 50
 
 
+def test_rekey_bodies() -> None:
+    for row in rows("valid/rekey"):
+        assert SCHEMA.fits("rekey", plain(row["body"])), row["name"]
+        assert SCHEMA.fits("config", plain(row["message"])), row["name"]
+    for row in rows("invalid/rekey"):
+        if row["reason"] == "bad_field" and row["name"] not in ("key all 00", "key all FF"):
+            assert not SCHEMA.fits("rekey", plain(row["body"])), row["name"]
+
+
 def test_invalid_events() -> None:
     for row in rows("invalid/events"):
         if row["reason"] in ("bad_field", "unknown_type"):

@@ -60,3 +60,24 @@ def test_what_encode_refuses():
         (messages.Config(1, 1, 5, 5, b"x"), reasons.BAD_FIELD),
     ):
         assert refusal(messages.encode, bad) == ("MessageError", reason), bad
+
+
+def test_rekey_vectors():
+    for row in rows("valid/rekey"):
+        key, body = unhexlify(row["link_key"]), unhexlify(row["body"])
+        assert messages.encode_rekey(row["epoch"], key) == body, row["name"]
+        assert messages.decode_rekey(body) == (row["epoch"], key), row["name"]
+        config = messages.decode(1, unhexlify(row["message"]))
+        assert config == messages.Config(messages.REKEY, 77, len(body), 0, body), row["name"]
+    for row in rows("invalid/rekey"):
+        found = refusal(messages.decode_rekey, unhexlify(row["body"]))
+        assert found is not None, row["name"]
+        assert found[1] == row["reason"], (row["name"], found)
+    for epoch, key in (
+        (0, bytes(range(32))),
+        (1, bytes(32)),
+        (1, b"\xff" * 32),
+        (1, b"short"),
+        (70_000, bytes(range(32))),
+    ):
+        assert refusal(messages.encode_rekey, epoch, key) == ("MessageError", reasons.BAD_FIELD)
