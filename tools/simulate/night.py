@@ -246,7 +246,12 @@ def _arrived(plan: Plan, cast: Cast) -> bool:
 
 
 async def _stay(cast: Cast) -> None:
-    """Keeps edge and office open until Ctrl-C."""
+    """Keeps edge and office open until Ctrl-C, at the pace of real time."""
+    await cast.edge.stop()
+    await cast.office.stop()
+    scene.slow_down(cast.scene, int(time.time() * 1000))
+    await cast.office.start()
+    await cast.edge.start()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

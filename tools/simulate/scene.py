@@ -144,6 +144,15 @@ def build(scene: Scene, proxy_port: int) -> dict[int, VirtualBoard]:
     return boards
 
 
+def slow_down(scene: Scene, now_ms: int) -> None:
+    """From now on (real ms) the drill's clock runs like every clock: whoever looks at the page has time to read."""
+    pace = scene.pace
+    shown_ms = pace.epoch_ms + round((now_ms - pace.started_ms) * pace.speed)
+    for path in (scene.edge_config, scene.office_config):
+        head, _, _ = path.read_text(encoding="utf-8").partition("[rehearsal]")
+        path.write_text(head + _rehearsal(Pace(shown_ms, now_ms, 1.0)), encoding="utf-8")
+
+
 def _write_secret(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
