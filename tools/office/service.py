@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from tools.office.store.base import Store, Taken
 from tools.office.words import masked
 
 CHECK_STEP = 2_000  # events of a chain that are followed between two batches
+CHECK_PAUSE_S = 0.1  # how long a step waits for a moment without batches
 MAX_WAITING = 64  # batches that may be under way at once
 RETRY_S = 1.0
 
@@ -36,7 +38,8 @@ class Office:
         self.config = config
         self.store = store
         self.now_ms = now_ms
-        self._decoder = ThreadPoolExecutor(1, "decode")
+        # Decoding shares the writer's thread: SQLite gives the interpreter's lock away at every row, and a second busy
+        # thread would keep it for milliseconds each time.
         self._writer = ThreadPoolExecutor(1, "write")
         self._reader = ThreadPoolExecutor(1, "read")
         self._waiting = 0
@@ -44,6 +47,8 @@ class Office:
         self._site_keys: dict[str, int] = {}
         self._todo: dict[tuple[int, int], str] = {}  # devices whose chain may have more to follow
         self._more = asyncio.Event()
+        self._idle = asyncio.Event()  # no batch is under way
+        self._idle.set()
         self._checker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -62,7 +67,7 @@ class Office:
         if self._checker is not None:
             self._checker.cancel()
             await asyncio.gather(self._checker, return_exceptions=True)
-        for pool in (self._decoder, self._writer, self._reader):
+        for pool in (self._writer, self._reader):
             await asyncio.to_thread(pool.shutdown)
         self.store.close()
 
@@ -82,15 +87,16 @@ class Office:
         if self._waiting >= MAX_WAITING:
             raise BusyError("too many batches are under way")
         self._waiting += 1
+        self._idle.clear()
         try:
-            key = self._site_keys[site]
-            found = await self._on(self._decoder, batch.decode, body, site, key)
-            taken = await self._on(self._writer, self.store.take, found, self.now_ms())
+            found, taken = await self._on(self._writer, self._take, site, body)
         except RequestError as error:
             _log.warning("batch refused", site=site, field=error.field, problem=error.message)
             raise
         finally:
             self._waiting -= 1
+            if not self._waiting:
+                self._idle.set()
         self._note(found, taken)
         return {
             "v": batch.VERSION,
@@ -101,6 +107,10 @@ class Office:
                 for device, account in taken.devices.items()
             },
         }
+
+    def _take(self, site: str, body: bytes) -> tuple[batch.Batch, Taken]:
+        found = batch.decode(body, site, self._site_keys[site])
+        return found, self.store.take(found, self.now_ms())
 
     async def read(self, call: Callable[..., _T], *args: object) -> _T:
         """A reading call of the store, on the reader's thread. Raises StoreError."""
@@ -135,7 +145,7 @@ class Office:
         self._more.set()
 
     async def _check(self) -> None:
-        """Follow the chains, a step at a time, so that batches get between."""
+        """Follow the chains, a step at a time: while no batch is under way, or else now and then."""
         while True:
             await self._more.wait()
             self._more.clear()
@@ -145,6 +155,8 @@ class Office:
                 chain = self._chains.get((site, at[1]))
                 if chain is None:
                     continue
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._idle.wait(), CHECK_PAUSE_S)
                 try:
                     more = await self._on(
                         self._writer, self.store.check, *at, chain, self.now_ms(), CHECK_STEP

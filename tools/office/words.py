@@ -214,6 +214,10 @@ def _queue(zh: bool, fields: list[Any], _: Cards) -> str:
     return _name(zh, (("已满", "full"), ("恢复", "flowing")), fields[0])
 
 
+def _failures(zh: bool, fields: list[Any], _: Cards) -> str:
+    return f"失败 {fields[0]:,} 次" if zh else f"{fields[0]:,} failures"
+
+
 _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     events.HEARTBEAT: _heartbeat, events.BOOT: _boot, events.REFUSED: _refused, events.FAULT: _fault,
     events.BATTERY: _battery, events.JOURNAL_FILL: _percent, events.JOURNAL_LOSS: _range, events.VISIT: _card,
@@ -222,6 +226,7 @@ _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     events.OBSTRUCTED: _loop, events.LOOP_FAULT: _loop,
     own_events.SEQ_RESTARTED: _device, own_events.PORT: _port, own_events.DEVICE: _reach,
     own_events.HELD_RAW: _device, own_events.NEVER_SEEN: _gone, own_events.QUEUE: _queue,
+    own_events.STORE: _failures,
 }  # fmt: skip
 
 

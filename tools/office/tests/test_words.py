@@ -56,6 +56,7 @@ def test_events(fields: tuple[object, ...], zh: str, en: str) -> None:
         ([own_events.DEVICE, 101, 1], "设备 101 在线", "device 101 online"),
         ([own_events.NEVER_SEEN, 101, 5, 9], "设备 101: 编号 5..9", "device 101: numbers 5..9"),
         ([own_events.QUEUE, 0], "已满", "full"),
+        ([own_events.STORE, 7], "失败 7 次", "7 failures"),
         ([200, "?"], cbor.dumps([200, "?"]).hex(), cbor.dumps([200, "?"]).hex()),
     ],
 )
@@ -91,6 +92,7 @@ def test_whatever_comes() -> None:
         payload = cbor.dumps([kind, *(rng.choice(values) for _ in range(rng.randrange(5)))])
         if rng.random() < 0.2:
             payload = rng.randbytes(len(payload))
+        payload = payload[: events.MAX_PAYLOAD]
         for language in words.LANGUAGES:
             text = words.describe(kind, payload, language, words.masked)
             assert text.isprintable()
