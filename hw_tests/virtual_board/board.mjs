@@ -7,6 +7,7 @@ import {mountFolder} from './hostfs.mjs';
 import {Inbox, realNowMs, sendFrame, sendJson} from './link.mjs';
 import {createMachine} from './machine.mjs';
 import {createVm, execute} from './vm.mjs';
+import {Repl} from './repl.mjs';
 import {Plant} from './world/plant.mjs';
 
 const settings = JSON.parse(process.argv[2]);
@@ -25,38 +26,40 @@ machine.die = (why, more = {}) => {
 
 const uplink = machine.uarts[settings.wiring.uplink_uart ?? 1];
 uplink.send = (bytes) => sendFrame('U', bytes);
+const log = (bytes) => sendFrame('R', bytes);
+const repl = new Repl({clock, machine, out: log});
 const control = new Control({clock, machine, plant, settings, reply: sendJson});
 clock.onSettled = () => control.settled();
 inbox.onFrame = (type, bytes, atMs) => {
   const us = clock.mode === 'scaled' ? (atMs - clock.startedMs) * 1000 * clock.speed : clock.now;
   clock.at(us, () => {
     if (type === 'U') uplink.receive(bytes);
-    else if (type === 'R') control.console(bytes);
+    else if (type === 'R') repl.receive(bytes);
     else if (type === 'C') control.request(JSON.parse(bytes.toString()));
   });
 };
 
-const log = (bytes) => sendFrame('R', bytes);
 const mp = await createVm({world: machine, stdout: log, ticksStartMs: settings.ticks_start_ms});
 mountFolder(mp.FS, '/flash', settings.files, {onWrite: (op, length, keep) => machine.flash.gate(op, length, keep)});
-settings.code.forEach(({root}, index) => mountFolder(mp.FS, `/code/${index}`, root, {readOnly: true}));
+for (const {point, root} of settings.code) mountFolder(mp.FS, `/flash${point}`, root, {readOnly: true});
 mp.runPython([
-  'import vfs, os, sys, machine, esp32, cryptolib',
+  'import vfs, os, sys',
   "vfs.umount('/')",
   "vfs.mount(vfs.VfsPosix('/flash'), '/')",
-  "vfs.mount(vfs.VfsPosix('/.board'), '/.board')",
-  ...settings.code.map(({point}, index) => `vfs.mount(vfs.VfsPosix('/code/${index}'), '${point}')`),
   "os.chdir('/')",
-  'del vfs, os, sys, machine, esp32, cryptolib',
+  "sys.path.remove('/.board')",
+  'del vfs, os, sys',
 ].join('\n'));
 
 sendJson({event: 'booted', now_us: clock.now});
 let code = 0;
 for (const [name, source] of settings.programs) {
-  const text = source === null ? `${settings.files}/${name}` : source;
-  if (!fs.existsSync(text)) continue;
-  code = execute(mp, `exec(compile(${JSON.stringify(fs.readFileSync(text, 'utf8'))}, '/${name}', 'exec'))`, log);
+  const path = source === null ? `${settings.files}/${name}` : source;
+  if (!fs.existsSync(path)) continue;
+  code = execute(mp, `exec(compile(${JSON.stringify(fs.readFileSync(path, 'utf8'))}, '/${name}', 'exec'))`, log);
 }
 control.ended(code);
 sendJson({event: 'ended', code, now_us: clock.now});
-for (;;) machine.calls.wait(-1);
+repl.run(mp, settings.raw_repl);
+log(Buffer.from('MPY: soft reboot\r\n'));
+machine.die('soft', {raw_repl: repl.raw});

@@ -69,6 +69,7 @@ class VirtualBoard:
         self._ticks_start_ms = ticks_start_ms
         self._unique_id = (0x246F28000000 + seed).to_bytes(6, "big").hex()
         self._port = PtyPort(self.folder / "port", self._from_host)
+        self._console_port = PtyPort(self.folder / "console", self._from_console)
         self._from_host_held = b""
         self._process: BoardProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -173,6 +174,7 @@ class VirtualBoard:
         """Power off, port away, process gone."""
         await self.cut_power()
         self._port.unplug()
+        self._console_port.unplug()
 
     def unplug(self) -> None:
         """The serial port vanishes; the board keeps its power."""
@@ -181,6 +183,11 @@ class VirtualBoard:
     def plug(self) -> None:
         """The serial port is back, under the same path."""
         self._port.plug()
+
+    def open_console(self) -> str:
+        """Path of a serial port to UART 0, where the REPL is: for mpremote. It stays until stop()."""
+        self._console_port.plug()
+        return str(self._console_port.link)
 
     # The world around it. In scaled time these return when it is over, in manual time at once.
 
@@ -303,7 +310,7 @@ class VirtualBoard:
         except BoardOffError:
             return
 
-    async def _boot(self, cause: str, rtc: str) -> BoardProcess:
+    async def _boot(self, cause: str, rtc: str, *, raw_repl: bool = False) -> BoardProcess:
         code = stock_code() if self._code is None else self._code
         settings = {
             "mode": "manual" if self.manual else "scaled",
@@ -320,7 +327,8 @@ class VirtualBoard:
             "unique_id": self._unique_id,
             "ticks_start_ms": self._ticks_start_ms,
             "code": [{"point": point, "root": str(root)} for point, root in code.items()],
-            "programs": [["boot.py", None], ["main.py", str(self._main)]],
+            "programs": [["boot.py", None], *([] if raw_repl else [["main.py", str(self._main)]])],
+            "raw_repl": raw_repl,
         }
         process = BoardProcess(self._to_host, self._print)
         self._process = process
@@ -341,7 +349,7 @@ class VirtualBoard:
                 self._off.set()
                 return
             try:
-                process = await self._boot(last["why"], last["rtc"])
+                process = await self._boot(last["why"], last["rtc"], raw_repl=last.get("raw_repl", False))
             except BoardError:
                 self._up.set()
                 self._off.set()
@@ -359,12 +367,17 @@ class VirtualBoard:
         if data and self.powered and self._process is not None:
             self._process.send(b"U", data)
 
+    def _from_console(self, data: bytes) -> None:
+        if self.powered and self._process is not None:
+            self._process.send(b"R", data)
+
     def _filtered(self, data: bytes) -> bytes:
         *frames, self._from_host_held = (self._from_host_held + data).split(b"\x00")
         kept = [frame for frame in frames if self.drop_down is None or not self.drop_down(frame)]
         return b"".join(frame + b"\x00" for frame in kept)
 
     def _print(self, data: bytes) -> None:
+        self._console_port.write(data)
         self.console += data
         del self.console[:-_CONSOLE_KEPT]
         with (self.folder / "console.log").open("ab") as log:

@@ -24,11 +24,6 @@ export class Control {
     return (this.clock.now - this.machine.bootUs) / 1000;
   }
 
-  // Bytes for UART 0.
-  console(bytes) {
-    if (bytes.includes(3)) this.machine.pending.push(-1);
-  }
-
   request(request) {
     const {id, op} = request;
     const operation = this[`op_${op}`];

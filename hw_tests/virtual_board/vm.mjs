@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import path from 'node:path';
 import {install} from './clock.mjs';
-import {mountFolder} from './hostfs.mjs';
+import {boardErrors, mountFolder} from './hostfs.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PACKAGE = '@micropython/micropython-webassembly-pyscript';
@@ -51,6 +51,7 @@ export async function createVm({world, stdout, ticksStartMs = 0}) {
       return (clock.read() - world.bootUs + ticksStartMs * 1000) % 2 ** 30 | 0;
     },
   });
+  boardErrors(mp.FS);
   mountFolder(mp.FS, SHIMS, path.join(HERE, 'lib'), {readOnly: true});
   mp.runPython(fs.readFileSync(path.join(HERE, 'lib', '_boot.py'), 'utf8'));
   spinning = true;

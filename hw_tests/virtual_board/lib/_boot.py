@@ -49,3 +49,5 @@ for _name in (
         pass
 # hmac, logging, typing, abc, dataclasses... are frozen here but absent on the device.
 sys.path.remove(".frozen")
+for _name in ("machine", "esp32", "cryptolib"):
+    __import__(_name)

@@ -27,10 +27,14 @@ def wait_once(ms):
         return False
     if number < 0:
         raise KeyboardInterrupt
+    serve(number)
+    return True
+
+
+def serve(number):
     handler, argument = _handlers[number]
     if handler is not None:
         handler(argument)
-    return True
 
 
 def sleep_ms(ms):
