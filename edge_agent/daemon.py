@@ -46,7 +46,6 @@ class Agent:
         self.log = logs.Log("edge")
         self.rejects = Rejects()
         self.database = Database(config.data_dir)
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         writer = self.database.writer
         ledgers = devices.load(writer)
         sessions = devices.load_sessions(writer)
@@ -91,7 +90,6 @@ class Agent:
         self.ingest.on_full = self._full
         self.ingest.on_flowing = self._flowing
         self.ingest.on_stall = self._stalled
-        self.ingest.on_fatal = self._fatal
         self._stalls = 0
         self._port_states: dict[str, bool] = {}
         reporter = Reporter(
@@ -130,9 +128,11 @@ class Agent:
         self._watch = asyncio.create_task(self._check_silence(), name="silence")
         self.log.info("running", status_port=self.status.port)
 
-    def tasks(self) -> list[asyncio.Task[None]]:
+    def tasks(self) -> list[asyncio.Future[None]]:
         """What must live as long as the agent."""
-        found = list(self.uploader.tasks) if self.uploader is not None else []
+        found: list[asyncio.Future[None]] = [*self.ingest.tasks]
+        if self.uploader is not None:
+            found += self.uploader.tasks
         for port in self.ports:
             if isinstance(port, SerialPort):
                 found += port.tasks
@@ -232,10 +232,6 @@ class Agent:
         else:
             self.log.info("office reached")
 
-    def _fatal(self, error: BaseException) -> None:
-        if not self.failed.done():
-            self.failed.set_exception(error)
-
     def _describe(self, wanted: set[int]) -> dict[int, DeviceInfo]:
         found: dict[int, DeviceInfo] = {}
         for device in wanted:
@@ -313,7 +309,7 @@ async def run(config_path: Path | str) -> None:
     await agent.start()
     asked = asyncio.create_task(ending.wait())
     try:
-        watched: set[asyncio.Future[Any]] = {asked, agent.failed, *agent.tasks()}
+        watched: set[asyncio.Future[Any]] = {asked, *agent.tasks()}
         done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await agent.stop()

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import apsw
@@ -44,11 +45,11 @@ class Ingest:
         self._own = (own_device, own_boot)
         self._limits = limits
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write, name="writer", daemon=True)
+        self._executor = ThreadPoolExecutor(1, "writer")
+        self._writer: asyncio.Future[None] | None = None
         self._abandon = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
-        self._broken = False
         self._full = False
         self._next_pos = (
             max(
@@ -65,12 +66,11 @@ class Ingest:
         self.on_full: Callable[[], None] = lambda: None
         self.on_flowing: Callable[[], None] = lambda: None
         self.on_stall: Callable[[str | None], None] = lambda _: None
-        self.on_fatal: Callable[[BaseException], None] = lambda _: None
 
     def start(self) -> None:
         """Starts the writer; call on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._writer = self._loop.run_in_executor(self._executor, self._write)
 
     def submit(self, entry: Entry) -> None:
         """Queues an entry; never blocks. Raises StoreClosedError after close()."""
@@ -86,31 +86,32 @@ class Ingest:
         """Entries that wait for a commit."""
         return self._queue.qsize()
 
+    @property
+    def tasks(self) -> list[asyncio.Future[None]]:
+        """For whoever watches that the writer lives; ends with an exception when it can't go on."""
+        return [self._writer] if self._writer is not None else []
+
     async def close(self, patience_s: float = 10.0) -> bool:
         """Commits what waits, then stops the writer. False when the disk did not let it within patience_s."""
-        if not self._closing:
-            self._closing = True
-            self._queue.put(None)
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, patience_s)
-        if self._thread.is_alive():
-            self._abandon.set()
-            await asyncio.to_thread(self._thread.join)
+        if self._writer is None:
             return False
-        return not (self._abandon.is_set() or self._broken)
+        self._closing = True
+        self._queue.put(None)
+        done, _ = await asyncio.wait(self.tasks, timeout=patience_s)
+        if not done:
+            self._abandon.set()
+            await asyncio.wait(self.tasks)
+        self._executor.shutdown()
+        return not self._abandon.is_set() and self._writer.exception() is None
 
     # The writer thread.
 
     def _write(self) -> None:
-        try:
-            more = True
-            while more:
-                group, more = self._gather()
-                if group:
-                    self._commit(group)
-        except BaseException as error:  # noqa: BLE001 - reported to the loop, which ends the process
-            self._broken = True
-            self._call(self.on_fatal, error)
+        more = True
+        while more:
+            group, more = self._gather()
+            if group:
+                self._commit(group)
 
     def _gather(self) -> tuple[list[Entry], bool]:
         first = self._queue.get()

@@ -58,13 +58,14 @@ def migrate(connection: apsw.Connection, steps: list[str]) -> int:
 def transaction(connection: apsw.Connection) -> Iterator[None]:
     """BEGIN IMMEDIATE ... COMMIT; rolled back when anything is raised."""
     connection.execute("BEGIN IMMEDIATE")
+    committed = False
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
-        if not connection.get_autocommit():
+        committed = True
+    finally:
+        if not committed and not connection.get_autocommit():
             connection.execute("ROLLBACK")
-        raise
 
 
 class Database:

@@ -212,3 +212,16 @@ async def test_events_that_only_an_earlier_edge_had_do_not_block(tmp_path: Path)
     assert sorted(site.events(7)) == list(range(21, 31))
     assert any(payload == b"\x84\x18\x4a\x07\x01\x14" for _, _, payload in site.events(OWN).values())
     wire.close()
+
+
+async def test_a_writer_that_cannot_go_on_ends_the_agent_and_is_no_clean_stop(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    async with site.agent() as agent:
+        writer = next(task for task in agent.tasks() if task in agent.ingest.tasks)
+        agent.ingest.submit(Job(lambda connection: connection.execute("NONSENSE") and None, lambda: None))
+        await until(writer.done)
+        assert isinstance(writer.exception(), apsw.SQLError)
+    async with site.agent():
+        pass
+    starts = [payload[2] for _, _, payload in site.events(OWN).values() if payload[:2] == b"\x83\x01"]
+    assert starts == [0, 1]
