@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import http.client
 import json
 import random
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import cbor2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tools.office.batch import MAX_BODY
 from tools.office.tests.makers import Device, body
@@ -291,3 +297,30 @@ def test_openapi_names_the_upload(quiet: Server) -> None:
     upload = api["paths"]["/api/v1/sites/{site}/batches"]["post"]
     assert "application/cbor" in upload["requestBody"]["content"]
     assert {"200", "400", "401", "413", "422", "503"} <= upload["responses"].keys()
+
+
+def test_https(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    config = configure(tmp_path, extra='tls_cert = "office.pem"\ntls_key = "office.key"')
+    (tmp_path / "office.pem").write_bytes(cert.public_bytes(pem))
+    (tmp_path / "office.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    trusting = ssl.create_default_context(cafile=tmp_path / "office.pem")
+    with running(config) as server:
+        line = http.client.HTTPSConnection("localhost", server.port, timeout=20, context=trusting)
+        with contextlib.closing(line):
+            line.request("POST", batches("lakeside"), body([]), upload_headers("lakeside"))
+            assert line.getresponse().status == 200
