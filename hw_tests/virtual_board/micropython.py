@@ -24,7 +24,7 @@ def run(
     env = dict(os.environ)
     native = env.get("GATEPOST_MICROPYTHON")
     if native:
-        env["MICROPYPATH"] = ":".join([*folders, str(HERE / "native_lib"), ".frozen"])
+        env["MICROPYPATH"] = ":".join([*folders, ".frozen"])
         command = [native, str(path), *args]
     else:
         check_packages()
