@@ -2,10 +2,11 @@
 # hostile until it is authentic, of this boot and newer than all before; what is not is counted by reason and
 # has no effect.
 from gatelink import cose, messages, reasons
-from gatelink.errors import GatelinkError, ReplayError
+from gatelink.errors import AuthError, GatelinkError, ReplayError
 
 from . import batch
 from .pace import Pace
+from .rekey import Rekey
 
 try:
     from typing import Any, Callable
@@ -66,6 +67,7 @@ class Uplink:
         self._on_command = on_command
         self._battery_mv = battery_mv
         self._pace = Pace(rng)
+        self._rekey = Rekey(keystore)
         self.online = False
         # refused frames: reason -> count
         self.rejects: "dict[str, int]" = {}
@@ -99,20 +101,26 @@ class Uplink:
     # One frame off the wire. Never raises on its content.
     def receive(self, frame: bytes, now_ms: int) -> None:
         try:
-            piv, plaintext = cose.open_(self._keystore.keys, cose.DOWN, frame, self._nonce)
+            piv, plaintext, pending = self._rekey.open_(frame, self._nonce)
             if piv <= self._down_piv:
                 raise ReplayError(reasons.REPLAYED)
             self._down_piv = piv
             message = messages.decode(cose.DOWN, plaintext)
+            if pending and not isinstance(message, messages.Welcome):
+                # a pending key becomes the key by a WELCOME, nothing before it counts
+                raise AuthError(reasons.NO_SESSION)
         except GatelinkError as problem:
             self._reject(problem.reason)
             return
         if isinstance(message, messages.Ack):
             self._on_ack(message, now_ms)
         elif isinstance(message, messages.Welcome):
-            self._on_welcome(message, now_ms)
+            self._on_welcome(message, now_ms, pending)
         elif isinstance(message, messages.Command):
             self._on_action(message, now_ms)
+        elif isinstance(message, messages.Config) and message.kind == messages.REKEY:
+            code, detail = self._rekey.take(message)
+            self._answer(messages.Result(message.version, code, detail))
         else:
             number = message.version if isinstance(message, messages.Config) else 0
             self._answer(messages.Result(number, messages.NOT_YET, ""))
@@ -122,6 +130,9 @@ class Uplink:
         out = []
         while self._answers:
             out.append(self._seal(self._answers.pop(0)))
+        if self._rekey.due:
+            self._rekey.begin()
+            self._leave(now_ms)
         if self.online:
             self._expire(now_ms)
         if not self.online:
@@ -129,6 +140,7 @@ class Uplink:
                 self._hello_due_ms = min(self._hello_due_ms, self._hello_sent_ms + _HELLO_MS)
             self._hurry = False
             if now_ms >= self._hello_due_ms:
+                self._rekey.turn()
                 out.append(self._seal(self._hello(now_ms)))
             return out
         self._hurry = False
@@ -152,7 +164,12 @@ class Uplink:
 
     # How long poll() has nothing to do unless something arrives or is journalled, in ms.
     def next_wake_ms(self, now_ms: int) -> int:
-        if self._answers or self._hurry or (self.online and (self._alarms or self._ready())):
+        if (
+            self._answers
+            or self._rekey.due
+            or self._hurry
+            or (self.online and (self._alarms or self._ready()))
+        ):
             return 0
         due_ms = self._status_due_ms if self.online else self._hello_due_ms
         if self.online:
@@ -204,10 +221,14 @@ class Uplink:
             self._silence_due_ms = now_ms + self._pace.rto_ms
             self._silence += 1
             if self._silence > _PATIENCE:
-                self.online = False
-                self._flights = []
-                self._hello_due_ms = now_ms
-                self._hello_tries = 0
+                self._leave(now_ms)
+
+    # Says hello again.
+    def _leave(self, now_ms: int) -> None:
+        self.online = False
+        self._flights = []
+        self._hello_due_ms = now_ms
+        self._hello_tries = 0
 
     # flight.last becomes 0 when the journal holds nothing of it any more.
     def _send(self, flight: _Flight, now_ms: int, out: "list[bytes]") -> None:
@@ -233,7 +254,7 @@ class Uplink:
     def _ready(self) -> bool:
         return not self._hold and len(self._flights) < self._window and self._cursor < self._journal.next_seq
 
-    def _on_welcome(self, welcome: "Any", now_ms: int) -> None:
+    def _on_welcome(self, welcome: "Any", now_ms: int, pending: bool) -> None:
         if not 0 <= self._hello_first_ms <= welcome.uptime_ms <= now_ms:
             self._reject(reasons.STALE)
             return
@@ -243,6 +264,7 @@ class Uplink:
                 self._reject(reasons.BAD_FIELD)
                 return
             journal.resume_after(welcome.acked_seq)
+        self._rekey.settle(pending)
         if welcome.edge_ms is not None:
             if welcome.uptime_ms == self._hello_sent_ms:
                 self._clock.contact(welcome.uptime_ms, now_ms, welcome.edge_ms, welcome.error_ms)

@@ -152,6 +152,14 @@ class Nvs:
             raise OverflowError(key)
         self.pending[key] = value
 
+    def set_blob(self, key, value):
+        self.pending[key] = bytes(value)
+
+    def erase_key(self, key):
+        if self.pending.get(key, self.values.get(key)) is None:
+            raise OSError(-0x1102)
+        self.pending[key] = None
+
     # "before" | "after": the next commit is cut there
     def commit(self):
         cut = self.cut
@@ -165,4 +173,4 @@ class Nvs:
             raise PowerCut("nvs")
 
     def reopen(self):
-        return Nvs(**self.values)
+        return Nvs(**{key: value for key, value in self.values.items() if value is not None})

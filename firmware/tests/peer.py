@@ -18,6 +18,10 @@ class Keys:
     def __init__(self, link_key=LINK_KEY, device=DEVICE):
         self.keys = cose.derive(link_key, device, 1)
         self.piv = 1 << 16
+        # no key is pending
+        self.other = None
+        self.trying = False
+        self.epoch = 1
 
     def next_piv(self):
         self.piv += 1

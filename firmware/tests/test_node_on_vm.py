@@ -16,6 +16,7 @@ SUITES = (
     "test_journal_short_cuts",
     "test_keystore",
     "test_node",
+    "test_rekey",
     "test_uplink",
     "test_uplink_hostile",
 )
