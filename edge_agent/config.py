@@ -18,8 +18,6 @@ from edge_agent.config_schema import (
 from edge_agent.errors import ConfigError
 from edge_agent.toml_file import TomlFile
 
-_File = TomlFile  # the office still imports it by this name
-
 
 class Office(NamedTuple):
     """Where batches go and how patiently; times real."""

@@ -18,7 +18,7 @@ Signed = tuple[int, int, int, bytes]
 class Chain:
     """One device's chain under one event key; a context made once, since every event asks for it.
 
-    The same bytes as gatelink.events.record and gatelink.kdf.mac8, in half the time (a test holds them together).
+    The same bytes as gatelink.events.record and gatelink.kdf.mac8, with the key prepared once (tests compare).
     """
 
     def __init__(self, event_key: bytes) -> None:

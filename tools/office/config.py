@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import cast
 
 from edge_agent.clock import Rehearsal
-from edge_agent.config import _File as TomlFile  # the same reader for both configurations
 from edge_agent.config_schema import (
     MISSING,
     PATH,
@@ -25,6 +24,7 @@ from edge_agent.config_schema import (
     whole,
 )
 from edge_agent.errors import ConfigError
+from edge_agent.toml_file import TomlFile  # the same reader for both configurations
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _OFFSET = re.compile(r"^([+-])(\d\d):([0-5]\d)$")
