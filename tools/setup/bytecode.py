@@ -13,6 +13,8 @@ ROLES = ("patrol_tag", "barrier")
 # Files beside the device code that never travel to a device.
 HOST_ONLY = {
     "protocol/gatelink/ccm_host.py": "CPython's AES-CCM",
+    "protocol/gatelink/cbor_host.py": "reading with cbor2",
+    "protocol/gatelink/events_host.py": "the edge's quick way through batches",
     "firmware/node/image.py": "reads a journal out of a flash image",
 }
 
