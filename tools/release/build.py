@@ -7,7 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.setup.bytecode import ROLES, SHARED, device_files
+from tools.setup import bytecode
+from tools.setup.bytecode import ROLES
 
 __all__ = ("MPY_ABI", "ROLES", "BuildError", "check_bytecode", "compile_file", "role_files")
 
@@ -27,10 +28,9 @@ def role_files(root: Path, role: str) -> dict[str, bytes]:
         raise BuildError(f"unknown role {role!r}; there are {', '.join(ROLES)}")
     files: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for package in (*SHARED, f"firmware/{role}"):
-            for source in device_files(root, package):
-                name = f"{package.rsplit('/', 1)[-1]}/{source.stem}.mpy"
-                files[name] = compile_file(source, f"{name[:-4]}.py", Path(folder) / "out.mpy")
+        for source in bytecode.role_files(root, role):
+            name = f"{source.parent.name}/{source.stem}.mpy"
+            files[name] = compile_file(source, f"{name[:-4]}.py", Path(folder) / "out.mpy")
     return files
 
 
