@@ -3,7 +3,7 @@
 # used again; a later version may append fields to a kind, a reader ignores those that it does not know.
 from gatelink import cbor, reasons
 from gatelink.errors import MessageError
-from gatelink.fields import between, fits, maybe, octets_upto, text, u8, u16, u32, uid, uint
+from gatelink.fields import between, fits, maybe, octets_upto, text, u8, u16, u32, u48, uid, uint
 
 try:
     from gatelink.events_host import plain_split
@@ -24,7 +24,7 @@ MAX_BATCH = 64
 ROUTINE, NORMAL, ALARM = 0, 1, 2  # classes: heartbeats go first, alarms never
 
 # common
-HEARTBEAT, BOOT, REFUSED, FAULT, BATTERY, JOURNAL_FILL, JOURNAL_LOSS = 0, 1, 2, 3, 4, 5, 6
+HEARTBEAT, BOOT, REFUSED, FAULT, BATTERY, JOURNAL_FILL, JOURNAL_LOSS, TIME = 0, 1, 2, 3, 4, 5, 6, 7
 # patrol tag
 VISIT, SHIFT_START, SHIFT_END, INCIDENT, SOS, UNKNOWN_CARD = 16, 17, 18, 19, 20, 21
 # barrier
@@ -50,6 +50,7 @@ _KINDS = {
     BATTERY: (2, (u16, uint(2))),
     JOURNAL_FILL: (1, (_percent,)),
     JOURNAL_LOSS: (2, (between(1, 0xFFFFFFFF), between(1, 0xFFFFFFFF))),
+    TIME: (2, (u48, u32, u48)),
     VISIT: (1, (uid,)),
     SHIFT_START: (1, (uid,)),
     SHIFT_END: (1, (uid,)),

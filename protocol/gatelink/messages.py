@@ -84,6 +84,15 @@ def _argument(value: "Any") -> bool:
     return value is None or type(value) in (bool, int) or _short_bytes(value) or _short_text(value)
 
 
+# of a device that never sleeps, or of one that does: slept_ms at the anchor and slept_ms until this status
+_awake = array(u48, u48, u32)
+_sleeper = array(u48, u48, u32, u48, u48)
+
+
+def _anchor(value: "Any") -> bool:
+    return value is None or _awake(value) or (_sleeper(value) and value[3] <= value[4])
+
+
 _short_bytes = octets_upto(64)
 _short_text = text(64)
 
@@ -93,13 +102,13 @@ _EVENTS = (_seq, u24, u40, octets_upto(_MAX_ITEMS), maybe(_mac), u32, maybe(_mac
 _UP: "Any" = (
     (Hello, (u8, u24, octets(8), u48, u8, text(16), _seq, _seq)),
     (Events, _EVENTS),
-    (Status, (u48, maybe(array(u48, u48, u32)), maybe(u16), u32, array(u32, u32, u32), u32, _mac)),
+    (Status, (u48, _anchor, maybe(u16), u32, array(u32, u32, u32), u32, _mac)),
     (Result, (u32, uint(5), text(64))),
 )
 _DOWN: "Any" = (
     (Welcome, (u48, maybe(u48), u32, u32, between(1, 64))),
     (Command, (u32, u8, u48, _argument)),
-    (Ack, (u32, _gaps, maybe(array(u48, u48, u32)))),
+    (Ack, (u32, _gaps, maybe(array(u48, maybe(u48), u32)))),
     (Config, (u8, u32, u32, u32, octets_upto(MAX_CHUNK))),
     (Update, (text(32), u32, u32, octets_upto(MAX_CHUNK))),
 )
