@@ -1,5 +1,5 @@
 # Layer: what /config.json may say to a barrier: key -> (default, check). The defaults are the cautious ones.
-from drivers.config import as_list, watchdog, whole
+from drivers.config import as_list, name, public_keys, watchdog, whole
 
 SCHEMA = {
     "uplink_baud": (115200, whole(1200, 2_000_000)),
@@ -12,4 +12,6 @@ SCHEMA = {
     "stuck_ms": (600_000, whole(10_000, 3_600_000)),  # a loop occupied for so long is reported
     "watchdog_s": (30, watchdog),  # 0: none, for the workbench
     "heartbeat_s": (60, whole(10, 3_600)),
+    "model": ("barrier", name),  # whose updates fit
+    "update_keys": ([], public_keys),  # whose updates are believed; none: none
 }

@@ -1,6 +1,7 @@
 # Layer: /config.json -> checked values. A bad value never stops the device: the default holds, the problem is
 # named.
 import json
+from binascii import unhexlify
 
 from .uid import parse
 
@@ -49,6 +50,24 @@ def uids(value: "Any") -> "list[bytes]":
         except ValueError:
             raise ValueError("%s: a UID is 4, 7 or 10 bytes in hex" % item[:24]) from None
     return found
+
+
+# list of hex -> list of public keys X || Y
+def public_keys(value: "Any") -> "list[bytes]":
+    if type(value) is list and len(value) <= 4:
+        try:
+            found = [unhexlify(item) for item in value]
+        except (ValueError, TypeError):
+            found = [b""]
+        if all([len(key) == 64 for key in found]):
+            return found
+    raise ValueError("up to 4 public keys, 128 hex digits each")
+
+
+def name(value: "Any") -> str:
+    if type(value) is not str or not 0 < len(value) <= 32:
+        raise ValueError("text of 1 to 32 characters")
+    return value
 
 
 # Left to another part to check, item by item.

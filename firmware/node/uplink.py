@@ -68,6 +68,8 @@ class Uplink:
         self._battery_mv = battery_mv
         self._pace = Pace(rng)
         self._rekey = Rekey(keystore)
+        # (messages.Update) -> (RESULT code, detail)
+        self.on_update: "Any" = None
         self.online = False
         # refused frames: reason -> count
         self.rejects: "dict[str, int]" = {}
@@ -121,6 +123,9 @@ class Uplink:
         elif isinstance(message, messages.Config) and message.kind == messages.REKEY:
             code, detail = self._rekey.take(message)
             self._answer(messages.Result(message.version, code, detail))
+        elif self.on_update and isinstance(message, messages.Update):
+            code, detail = self.on_update(message)
+            self._answer(messages.Result(0, code, detail))
         else:
             number = message.version if isinstance(message, messages.Config) else 0
             self._answer(messages.Result(number, messages.NOT_YET, ""))

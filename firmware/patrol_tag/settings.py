@@ -1,5 +1,5 @@
 # Layer: what /config.json may say to a patrol tag: key -> (default, check).
-from drivers.config import uids, watchdog, whole
+from drivers.config import name, public_keys, uids, watchdog, whole
 
 SCHEMA = {
     "uplink_baud": (115200, whole(1200, 2_000_000)),
@@ -12,4 +12,7 @@ SCHEMA = {
     "battery_check_s": (60, whole(10, 3_600)),
     "watchdog_s": (30, watchdog),  # 0: none, for the workbench
     "heartbeat_s": (60, whole(10, 3_600)),
+    "model": ("patrol_tag", name),  # whose updates fit
+    "update_keys": ([], public_keys),  # whose updates are believed; none: none
+    "update_pause_s": (600, whole(10, 86_400)),  # in a shift: so long without a tap, and it may restart
 }

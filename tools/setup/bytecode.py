@@ -12,9 +12,7 @@ SHARED = ("protocol/gatelink", "firmware/node", "firmware/drivers", "firmware/bo
 ROLES = ("patrol_tag", "barrier")
 # Files beside the device code that never travel to a device.
 HOST_ONLY = {
-    "protocol/gatelink/cbor_host.py": "CPython's cbor2",
     "protocol/gatelink/ccm_host.py": "CPython's AES-CCM",
-    "protocol/gatelink/events_host.py": "CPython's regular expressions",
     "protocol/gatelink/cbor_host.py": "reading with cbor2",
     "protocol/gatelink/events_host.py": "the edge's quick way through batches",
     "firmware/node/image.py": "reads a journal out of a flash image",
