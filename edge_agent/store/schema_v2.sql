@@ -1,10 +1,15 @@
--- Link keys that are no longer as devices.toml gave them: rotated, being rotated, or revoked. No row: as given there.
-CREATE TABLE link_key (
+-- Firmware on its way to devices: one release a device, and its files until they are no longer needed.
+CREATE TABLE firmware_update (
     device     INTEGER PRIMARY KEY,
-    base_epoch INTEGER NOT NULL,      -- what devices.toml gave, and SHA-256 of it: another key there replaces this row
-    base       BLOB NOT NULL,
-    epoch      INTEGER NOT NULL,      -- the key in use
-    key        BLOB NOT NULL,         -- empty: revoked
-    next_key   BLOB,                  -- of epoch + 1: pending until the device has spoken it
-    revoked_ms INTEGER
+    signed     BLOB NOT NULL,         -- the signed manifest
+    state      TEXT NOT NULL,         -- sending, done, refused, rolled_back, failed, withdrawn
+    reason     TEXT NOT NULL,         -- the device's last refusal
+    changed_ms INTEGER NOT NULL       -- when the state was entered
+) STRICT;
+
+CREATE TABLE firmware_file (
+    device  INTEGER NOT NULL,
+    name    TEXT NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (device, name)
 ) STRICT;
