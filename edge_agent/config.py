@@ -53,6 +53,7 @@ class DeviceConfig(NamedTuple):
     role: int
     link_key: bytes
     epoch: int
+    revoked: bool = False
 
     def __repr__(self) -> str:
         return f"DeviceConfig({self.device}, {self.name!r})"
@@ -249,5 +250,6 @@ def load_devices(path: Path, own_device: int) -> tuple[DeviceConfig, ...]:
             {"tag": 1, "barrier": 2}[cast(str, values["role"])],
             bytes.fromhex(cast(str, values["link_key"])),
             cast(int, values["epoch"]),
+            cast(bool, values["revoked"]),
         )
     return tuple(devices[device] for device in sorted(devices))

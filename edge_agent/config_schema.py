@@ -97,6 +97,11 @@ def baud(value: object) -> str | None:
     return None if good else "one of " + ", ".join(map(str, BAUD))
 
 
+def flag(value: object) -> str | None:
+    """true or false."""
+    return None if isinstance(value, bool) else "true or false, without quotes"
+
+
 def hex_key(value: object) -> str | None:
     """32 bytes as 64 hexadecimal digits."""
     good = isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdefABCDEF" for c in value)
@@ -188,4 +193,10 @@ DEVICE_KEYS: tuple[Key, ...] = (
     Key("role", REQUIRED, one_of("tag", "barrier"), "tag or barrier"),
     Key("link_key", REQUIRED, hex_key, "key shared by device and edge"),
     Key("epoch", 0, whole(0, 65_535), "generation of the key"),
+    Key(
+        "revoked",
+        default=False,
+        check=flag,
+        doc="drop the key: this device is refused until it is provisioned anew",
+    ),
 )

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import config as configuration
-from edge_agent import logs, own_events
+from edge_agent import keyring, logs, own_events
 from edge_agent.clock import Clock
-from edge_agent.config import Config, DeviceConfig, PortConfig
+from edge_agent.config import Config, PortConfig
 from edge_agent.counters import Rejects
 from edge_agent.down_piv import DownCounter
-from edge_agent.entries import Own
+from edge_agent.entries import Job, Own, Revoked
 from edge_agent.errors import ConfigError, EdgeError, StoreClosedError
 from edge_agent.ingest import Ingest, Limits
 from edge_agent.link import LinkSettings, Session, Shared
 from edge_agent.planning import Notice, Plan
 from edge_agent.store import devices
+from edge_agent.store import keys as key_store
 from edge_agent.store.database import Database, transaction
 from edge_agent.store.devices import Ledger
 from edge_agent.switchboard import Switchboard
@@ -50,10 +51,13 @@ class Agent:
         ledgers = devices.load(writer)
         sessions = devices.load_sessions(writer)
         try:
-            _follow_epochs(config, ledgers, sessions)
+            with transaction(writer):
+                keys = keyring.settle(writer, config.devices, ledgers, config.source.name)
         except ConfigError:
             self.database.close()
             raise
+        for device in keys.renewed:
+            sessions.pop(device, None)
         with transaction(writer):
             boot = devices.meta(writer, EDGE_BOOT) + 1
             clean = boot == 1 or devices.meta(writer, CLEAN_STOP) == 1
@@ -74,10 +78,16 @@ class Agent:
             config.window, config.clock_error_ms, config.drift_ppm, config.command_retry_ms
         )
         shared = Shared(clock, self._down.next, self.ingest.submit, self.rejects, self._online, self._offline)
-        for device in config.devices:
-            session = Session(device, settings, shared)
-            session.restore(ledgers[device.device], sessions.get(device.device))
+        for each in config.devices:
+            row = keys.rows[each.device]
+            if row.revoked_ms is not None:
+                self.switchboard.revoke(each.device)
+                continue
+            session = Session(each, row, settings, shared)
+            session.restore(ledgers[each.device], sessions.get(each.device))
             self.switchboard.add(session)
+            if each.revoked:
+                self._drop_key(session)
         listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
         self.ports: list[Port] = [_port(port, listener) for port in config.ports]
         self.uploader: Uploader | None = None
@@ -103,7 +113,12 @@ class Agent:
             self.uploader,
         )
         self.status = StatusServer(
-            config.status_listen, config.control_token, reporter.snapshot, self._command
+            config.status_listen,
+            config.control_token,
+            reporter.snapshot,
+            self._command,
+            self._rotate,
+            self._revoke,
         )
         self._watch: asyncio.Task[None] | None = None
         self.record(own_events.boot(VERSION, clean))
@@ -251,6 +266,30 @@ class Agent:
         self.log.info("command", device=device, action=action, code=result.code, cmd_id=result.cmd_id)
         return result
 
+    async def _rotate(self, device: int, within_ms: int) -> tuple[int, bool, str]:
+        rotation = self.switchboard.sessions[device].rotation
+        epoch, done = await rotation.rotate(within_ms)
+        self.log.info("rotation", device=device, epoch=epoch, done=done, problem=rotation.problem)
+        return epoch, done, rotation.problem
+
+    def _drop_key(self, session: Session) -> asyncio.Future[None]:
+        """Refuses the device from this moment on; the result is there when the store has dropped the key."""
+        dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        now_ms = self.clock.now_ms()
+        row = session.rotation.revoked(now_ms)
+        self.switchboard.revoke(session.device)
+        payload = own_events.own(own_events.REVOKED, session.device)
+        own = Own(payload, self.clock.uptime_ms() // 10, now_ms, self.config.clock_error_ms)
+        self.ingest.submit(
+            Revoked(Job(lambda connection: key_store.save(connection, row), lambda: _finish(dropped)), own)
+        )
+        self.log.warning("device revoked", device=session.device)
+        return dropped
+
+    async def _revoke(self, device: int) -> None:
+        if device not in self.switchboard.revoked:
+            await self._drop_key(self.switchboard.sessions[device])
+
     async def _check_silence(self) -> None:
         pause_s = min(max(self.clock.real_s(self.config.offline_after_ms / 4), 0.01), 5.0)
         while True:
@@ -258,36 +297,9 @@ class Agent:
             self.switchboard.check_silence(self.config.offline_after_ms)
 
 
-def _follow_epochs(
-    config: Config, ledgers: dict[int, Ledger], sessions: dict[int, devices.SessionRow]
-) -> None:
-    """A ledger for every device; new ones for new keys. Raises ConfigError for a key that is older than the last."""
-    for device in config.devices:
-        ledger = ledgers.get(device.device)
-        if ledger is None or _new_epoch(config, device, ledger):
-            ledgers[device.device] = _renewed(device, ledger)
-            sessions.pop(device.device, None)
-
-
-def _new_epoch(config: Config, device: DeviceConfig, ledger: Ledger) -> bool:
-    if device.epoch < ledger.epoch:
-        raise ConfigError(
-            config.source.name, None, f"device {device.device} epoch",
-            f"{device.epoch} is older than {ledger.epoch}, which this store has seen; right is {ledger.epoch} or more",
-        )  # fmt: skip
-    return device.epoch > ledger.epoch
-
-
-def _renewed(device: DeviceConfig, old: Ledger | None) -> Ledger:
-    """A new key starts a new replay window; what is held stays held."""
-    fresh = Ledger(device.device, device.epoch)
-    if old is not None:
-        fresh.coverage = old.coverage.copy()
-        fresh.proved_seq = old.proved_seq
-        fresh.last_contact_ms = old.last_contact_ms
-        fresh.last_boot = -1
-        fresh.last_lo_ms = old.last_lo_ms
-    return fresh
+def _finish(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _port(port: PortConfig, listener: Listener) -> Port:

@@ -45,6 +45,22 @@ class Own(NamedTuple):
     error_ms: int
 
 
+class NewEpoch(NamedTuple):
+    """The device has spoken its pending key: the replay window starts anew, together with the key and the event."""
+
+    device: int
+    epoch: int
+    job: Job
+    own: Own
+
+
+class Revoked(NamedTuple):
+    """A device's key is dropped, together with the event that tells it."""
+
+    job: Job
+    own: Own
+
+
 class Job(NamedTuple):
     """Other work for the writer, inside the group's transaction; `done` runs on the loop after the commit."""
 
@@ -52,4 +68,4 @@ class Job(NamedTuple):
     done: Callable[[], None]
 
 
-Entry = Received | Own | Job
+Entry = Received | Own | Job | NewEpoch | Revoked

@@ -7,20 +7,24 @@ from typing import Any, NamedTuple
 
 import cbor2
 
+from edge_agent import own_events
 from edge_agent.clock import Clock
 from edge_agent.commands import Commands
 from edge_agent.config import DeviceConfig
 from edge_agent.counters import Rejects
-from edge_agent.entries import Entry, HeldRaw, Received
+from edge_agent.entries import Entry, HeldRaw, Own, Received
 from edge_agent.hot import events_of
+from edge_agent.rotation import Rotation
 from edge_agent.runs import proof_of, run_of, survey
 from edge_agent.store.devices import Ledger, SessionRow
+from edge_agent.store.keys import KeyRow
 from edge_agent.timing import Anchor, TimeBook
 from edge_agent.transports.port import Address, Port
 from gatelink import cbor, cose, events, messages, reasons
 from gatelink.errors import CborError, FrameError, GatelinkError
 from gatelink.messages import Ack, Events, Hello, Result, Status, Welcome
 
+REKEY_RETRY_MS = 2_000  # pause before a pending key is sent again to a device that speaks
 MAX_HELD = 64  # different undecodable batches of a device that are kept
 
 
@@ -47,13 +51,12 @@ class Shared(NamedTuple):
 class Session:
     """One device. Everything here runs on the event loop."""
 
-    def __init__(self, config: DeviceConfig, settings: LinkSettings, shared: Shared) -> None:
+    def __init__(self, config: DeviceConfig, key: KeyRow, settings: LinkSettings, shared: Shared) -> None:
         self.config = config
         self.device = config.device
         self._settings = settings
         self._shared = shared
         self._clock = shared.clock
-        self._keys = cose.derive(config.link_key, config.device, config.epoch)
         self._window = cose.ReplayWindow()
         self._book = TimeBook(settings.drift_ppm)
         self._port: Port | None = None
@@ -76,8 +79,12 @@ class Session:
             settings.command_retry_ms,
             self.send,
             lambda now_ms: self._book.uptime_at_least(self.boot, now_ms),
-            lambda: (shared.next_piv() or 0) & 0xFFFFFFFF,
+            self._new_id,
         )
+        self.rotation = Rotation(
+            shared.clock, key, REKEY_RETRY_MS, shared.submit, self.send, self._new_id, self._rotated
+        )
+        self._keys = self.rotation.keys
 
     def restore(self, ledger: Ledger, row: SessionRow | None) -> None:
         """Goes on where the store says this device stood; no hello is needed after a restart of the edge."""
@@ -109,8 +116,14 @@ class Session:
             self._shared.rejects.add(error.reason, port.name)
             return
         except GatelinkError as error:
-            self._shared.rejects.add(error.reason, port.name, self.device)
-            return
+            opened = self.rotation.open_(frame)
+            if opened is None:
+                self._shared.rejects.add(error.reason, port.name, self.device)
+                return
+            piv, plaintext = opened
+            # Committed before anything is answered under it: the answers wait for entries that stand behind it.
+            self._keys = self.rotation.keys
+            self._window = cose.ReplayWindow()
         window = self._window
         if not window.fresh(piv):
             self.replays += 1
@@ -144,6 +157,7 @@ class Session:
         else:
             self._shared.submit(self._received(now_ms))
             self.commands.answered(message)
+            self.rotation.answered(message)
 
     def _received(self, now_ms: int, **more: Any) -> Received:
         return Received(self.device, self._window.high, self._window.mask, now_ms, **more)
@@ -227,11 +241,14 @@ class Session:
         if hello is not None:
             self._boot_nonce = hello.boot_nonce
             self._held.clear()
+            self.rotation.greeted()
             now_ms = self._clock.now_ms()
             error_ms = self._settings.clock_error_ms
             self.send(Welcome(hello.uptime_ms, now_ms, error_ms, self.acked_seq, self._settings.window))
         elif answer:
             self.ack()
+        if self.rotation.next is not None:
+            self.rotation.tell()
 
     def ack(self) -> None:
         """Tells the device what is committed."""
@@ -252,6 +269,14 @@ class Session:
     async def command(self, action: int, argument: object, within_ms: int) -> Result:
         """Issues a command; see Commands.issue."""
         return await self.commands.issue(action, argument, within_ms)
+
+    def _new_id(self) -> int:
+        return (self._shared.next_piv() or 0) & 0xFFFFFFFF
+
+    def _rotated(self, epoch: int) -> Own:
+        clock = self._clock
+        payload = own_events.own(own_events.ROTATED, self.device, epoch)
+        return Own(payload, clock.uptime_ms() // 10, clock.now_ms(), self._settings.clock_error_ms)
 
     def check_silence(self, now_ms: int, offline_after_ms: int) -> None:
         """Marks the device offline when nothing fresh came for too long."""

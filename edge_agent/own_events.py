@@ -15,6 +15,8 @@ DEVICE = 69  # [device, state 0 offline 1 online]
 HELD_RAW = 70  # [device, first seq] alarm: a message that can't be taken as events is kept as it came
 NEVER_SEEN = 74  # [device, first, last] alarm: events that the device no longer holds and this edge never had
 QUEUE = 71  # [state 0 full 1 flowing] ports were paused because commits did not keep up
+ROTATED = 73  # [device, epoch] the device speaks its new link key, the old one is forgotten
+REVOKED = 82  # [device] alarm: the device's link key was dropped
 STORE = 78  # [failures] alarm: commits failed for a while (disk full or broken), and succeed again
 
 FIRMWARE = "edge"

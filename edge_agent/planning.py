@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge_agent import own_events
-from edge_agent.entries import Entry, HeldRaw, Job, Own, Received
+from edge_agent.entries import Entry, HeldRaw, Job, NewEpoch, Own, Received, Revoked
 from edge_agent.runs import cut
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.store.events import Run
@@ -51,6 +51,17 @@ class Plan:
                 self._own(entry)
             elif type(entry) is Job:
                 self.jobs.append(entry)
+            elif type(entry) is NewEpoch:
+                self._new_epoch(entry)
+            elif type(entry) is Revoked:
+                self.jobs.append(entry.job)
+                self._own(entry.own)
+
+    def _new_epoch(self, entry: NewEpoch) -> None:
+        ledger = self._ledger(entry.device)
+        ledger.epoch, ledger.piv_high, ledger.piv_mask = entry.epoch, -1, 0
+        self.jobs.append(entry.job)
+        self._own(entry.own)
 
     def _ledger(self, device: int) -> Ledger:
         found = self.ledgers.get(device)

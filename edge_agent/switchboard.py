@@ -21,11 +21,18 @@ class Switchboard:
         self._rejects = rejects
         self.sessions: dict[int, Session] = {}
         self._by_kid: dict[bytes, Session] = {}
+        self.revoked: set[int] = set()
 
     def add(self, session: Session) -> None:
         """From now on this device is known."""
         self.sessions[session.device] = session
         self._by_kid[session.device.to_bytes(4, "big")] = session
+
+    def revoke(self, device: int) -> None:
+        """This device's key was dropped: its frames are counted and not looked into."""
+        self.revoked.add(device)
+        self.sessions.pop(device, None)
+        self._by_kid.pop(device.to_bytes(4, "big"), None)
 
     def frames(self, port: Port, address: Address, frames: list[bytes]) -> None:
         """Frames of one port, as they came in."""
@@ -44,6 +51,9 @@ class Switchboard:
         except FrameError as error:
             self._rejects.add(error.reason, port.name)
         else:
+            if device in self.revoked:
+                self._rejects.add(reasons.REVOKED, port.name, device)
+                return
             self._rejects.add(reasons.UNKNOWN_DEVICE, port.name)
             self._rejects.stranger(device)
 

@@ -57,6 +57,10 @@ class Reporter:
             "started_ms": self._started_ms,
             "ports": [self._port(port) for port in self._ports],
             "devices": [self._device(session, now_ms) for session in self._switchboard.sessions.values()],
+            "revoked": [
+                {"id": device, "rejects": dict(self._rejects.by_device.get(device, {}))}
+                for device in sorted(self._switchboard.revoked)
+            ],
             "rejects": dict(self._rejects.total),
             "unprovisioned": [{"device": d, "frames": n} for d, n in self._rejects.strangers.items()],
             "backlog": {
@@ -116,6 +120,7 @@ class Reporter:
             "last_contact_ms": heard,
             "words": words.contact(now_ms - heard if heard else None, session.online),
             "battery_mv": session.battery_mv,
+            "key": session.rotation.describe(),
             "boot": session.boot,
             "frames": session.frames,
             "acked_seq": session.acked_seq,

@@ -14,19 +14,32 @@ from gatelink.messages import Result
 
 Snapshot = Callable[[], Awaitable[dict[str, Any]]]
 Issue = Callable[[int, int, object, int], Awaitable[Result]]
+Rotate = Callable[[int, int], Awaitable[tuple[int, bool, str]]]
+Revoke = Callable[[int], Awaitable[None]]
 ACTIONS = {"open": 1, "close": 2, "stop": 3, "beep": 4}
 MAX_BODY = 4_096
 MAX_WITHIN_MS = 60_000
+ROTATION_MS = 15_000
 
 
 class StatusServer:
     """Serves until stop(). Raises OSError from start() when the address can't be had."""
 
-    def __init__(self, listen: tuple[str, int], token: str, snapshot: Snapshot, issue: Issue) -> None:
+    def __init__(
+        self,
+        listen: tuple[str, int],
+        token: str,
+        snapshot: Snapshot,
+        issue: Issue,
+        rotate: Rotate,
+        revoke: Revoke,
+    ) -> None:
         self._listen = listen
         self._token = token
         self._snapshot = snapshot
         self._issue = issue
+        self._rotate = rotate
+        self._revoke = revoke
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -35,6 +48,8 @@ class StatusServer:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_get("/status", self._status)
         app.router.add_post("/devices/{device}/commands", self._command)
+        app.router.add_post("/devices/{device}/rotate", self._rotation)
+        app.router.add_post("/devices/{device}/revoke", self._revocation)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, *self._listen)
@@ -49,12 +64,50 @@ class StatusServer:
     async def _status(self, _: web.Request) -> web.Response:
         return _json(await self._snapshot())
 
-    async def _command(self, request: web.Request) -> web.Response:
+    def _refused(self, request: web.Request) -> web.Response | None:
         if not self._token:
             return _error(403, "", "commands are off: set [status] control_token_file")
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(sent.encode(), self._token.encode()):
             return _error(401, "Authorization", "the control token is missing or wrong")
+        return None
+
+    async def _rotation(self, request: web.Request) -> web.Response:
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
+        try:
+            body = json.loads(await request.read() or b"{}")
+            device = int(request.match_info["device"])
+        except ValueError:
+            return _error(400, "", "the body is JSON, the device a number")
+        within_ms = body.get("within_ms", ROTATION_MS) if isinstance(body, dict) else None
+        if type(within_ms) is not int or not 0 <= within_ms <= MAX_WITHIN_MS:
+            return _error(400, "within_ms", f"a whole number from 0 to {MAX_WITHIN_MS}")
+        try:
+            epoch, done, problem = await self._rotate(device, within_ms)
+        except CommandRefusedError as error:
+            return _error(409, "", str(error))
+        except KeyError:
+            return _error(404, "device", "not provisioned here, or revoked")
+        return _json({"v": 1, "epoch": epoch, "state": "done" if done else "pending", "problem": problem})
+
+    async def _revocation(self, request: web.Request) -> web.Response:
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
+        try:
+            await self._revoke(int(request.match_info["device"]))
+        except ValueError:
+            return _error(400, "device", "a number")
+        except KeyError:
+            return _error(404, "device", "not provisioned here")
+        return _json({"v": 1, "revoked": True})
+
+    async def _command(self, request: web.Request) -> web.Response:
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
         try:
             body = json.loads(await request.read())
             device = int(request.match_info["device"])
