@@ -83,6 +83,17 @@ class Gate:
             self._indicator.show("unknown")
         self._changed()
 
+    # Does the boom move, or is something unwritten because of it?
+    def busy(self) -> bool:
+        return bool(
+            self._barrier.drive or self._waiting or self._barrier.state in (events.OPENING, events.CLOSING)
+        )
+
+    # May it restart? Closed, nobody on a loop, no timer armed.
+    def quiet(self) -> bool:
+        barrier = self._barrier
+        return barrier.state == events.CLOSED and barrier.next_wake_ms() < 0 and not self.busy()
+
     # action, argument: of a COMMAND -> (RESULT code, detail)
     def on_command(self, action: int, _argument: "Any") -> "tuple[int, str]":
         if action == messages.BEEP:

@@ -22,6 +22,7 @@ from gatelink import events
 from node.errors import FlashError, NotProvisioned
 from node.flash import find
 from node.node import Node
+from node.updating import Updating
 
 try:
     from typing import Any
@@ -34,6 +35,7 @@ _LOOK_BACK = 512
 _BUTTON_MS = 30
 _LIMIT_ON_MS = 5  # the motor stops at its limit at once
 _LIMIT_OFF_MS = 50
+_TRIAL_S = 60
 
 
 async def main() -> None:
@@ -51,14 +53,16 @@ async def main() -> None:
         return gate.on_command(action, argument)
 
     ticks_ms: "Any" = time.ticks_ms
-    watchdog = hardware.watchdog(settings["watchdog_s"])
+    updating = Updating(settings["model"], settings["update_keys"])
+    # on trial the boot selector has started one already
+    watchdog = hardware.watchdog(settings["watchdog_s"] or (_TRIAL_S if updating.on_trial else 0))
     try:
         node: "Any" = Node(
             hardware.uplink(pins, settings["uplink_baud"]),
             find(),
             NVS("gatepost"),
             ROLE,
-            FIRMWARE,
+            updating.version(FIRMWARE),
             ticks_ms,
             machine.reset,
             machine.reset_cause(),
@@ -67,6 +71,8 @@ async def main() -> None:
             heartbeat_ms=settings["heartbeat_s"] * 1000,
         )
     except (NotProvisioned, FlashError) as problem:
+        if updating.on_trial:
+            raise  # the version before found its keys and its journal
         print("not in service, buttons only:", problem)
         node = Unprovisioned(ticks_ms, watchdog)
         packed = b""
@@ -106,6 +112,9 @@ async def main() -> None:
         hardware.wiegand(reader, pins["wiegand_%s_d0" % name], pins["wiegand_%s_d1" % name])
         lane = credential.Lane(direction, access)
         node.supervise(watch(gate, lane, reader))
+    if node.journal:
+        # its contacts were read before it came here
+        updating.attach(node, watchdog, machine.reset, gate.busy, gate.quiet, lambda: True)
     for task in (indicator.run, contacts.run, gate.run):
         node.supervise(task)
     await node.run()

@@ -59,7 +59,7 @@ def public_keys(value: "Any") -> "list[bytes]":
             found = [unhexlify(item) for item in value]
         except (ValueError, TypeError):
             found = [b""]
-        if all([len(key) == 64 for key in found]):
+        if all(len(key) == 64 for key in found):
             return found
     raise ValueError("up to 4 public keys, 128 hex digits each")
 

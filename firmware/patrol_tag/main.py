@@ -14,6 +14,7 @@ import boards
 from node.errors import FlashError, NotProvisioned
 from node.flash import find
 from node.node import Node
+from node.updating import Updating
 from patrol_tag.reader import Reader
 from patrol_tag.settings import SCHEMA
 from patrol_tag.shift import LOOK_BACK, Shift
@@ -29,6 +30,7 @@ FIRMWARE = "tag-0.1.0"
 ROLE = 1
 _TELL_MS = 4_000  # feeds the watchdog, too
 _SETTLE_MS = 30
+_TRIAL_S = 60
 
 
 async def main() -> None:
@@ -48,14 +50,16 @@ async def main() -> None:
         return tag.on_command(action, argument)
 
     ticks_ms: "Any" = time.ticks_ms
-    watchdog = hardware.watchdog(settings["watchdog_s"])
+    updating = Updating(settings["model"], settings["update_keys"])
+    # on trial the boot selector has started one already
+    watchdog = hardware.watchdog(settings["watchdog_s"] or (_TRIAL_S if updating.on_trial else 0))
     try:
         node = Node(
             hardware.uplink(pins, settings["uplink_baud"]),
             find(),
             NVS("gatepost"),
             ROLE,
-            FIRMWARE,
+            updating.version(FIRMWARE),
             ticks_ms,
             machine.reset,
             machine.reset_cause(),
@@ -65,6 +69,8 @@ async def main() -> None:
             heartbeat_ms=settings["heartbeat_s"] * 1000,
         )
     except (NotProvisioned, FlashError) as problem:
+        if updating.on_trial:
+            raise  # the version before found its keys and its journal
         print("not in service:", problem)
         await out_of_service(indicator, watchdog)
         return
@@ -89,6 +95,10 @@ async def main() -> None:
     uart, woken = hardware.woken_uart(pins["reader_uart"], 115200, pins["reader_tx"], pins["reader_rx"])
     reset = hardware.output(pins["reader_reset"], 1)
     reader = Reader(uart, woken, reset, clock, tag.on_card, tag.on_reader_trouble)
+    pause_ms = settings["update_pause_s"] * 1000
+    updating.attach(
+        node, watchdog, machine.reset, tag.busy, lambda: tag.quiet(pause_ms), lambda: reader.chip.ready
+    )
     for task in (indicator.run, contacts.run, reader.run, tag.watch_sos, tag.watch_battery):
         node.supervise(task)
     await node.run()

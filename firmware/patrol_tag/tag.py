@@ -11,6 +11,10 @@ try:
 except ImportError:
     pass
 
+# a card that was seen within this time may still be there
+_CARD_MS = 1_000
+_CALM_MS = 30_000
+
 
 class Tag:
     # node: record(); clock: () -> ms; flag: an asyncio.ThreadSafeFlag for the SOS button
@@ -33,6 +37,7 @@ class Tag:
         self._indicator = indicator
         self._battery = battery
         self._battery_check_ms = battery_check_ms
+        self._card_ms = -1
 
     # True: the event is durable. False: there was no room for it; it is counted.
     def _record(self, *event: "Any") -> bool:
@@ -53,6 +58,7 @@ class Tag:
             self._indicator.show("ready")
 
     def on_card(self, uid: bytes, now_ms: int) -> None:
+        self._card_ms = now_ms
         found, pattern = self._shift.judge(uid, now_ms)
         for event in found:
             if not self._record(*event):
@@ -71,6 +77,15 @@ class Tag:
         if name == "button_sos":
             self._sos.button(active, now_ms)
             self._flag.set()
+
+    # Does somebody hold a card to the tag, or its SOS button?
+    def busy(self) -> bool:
+        return self._sos.next_wake_ms() >= 0 or self._card_ms > max(self._clock() - _CARD_MS, -1)
+
+    # May it restart? In a shift not before pause_ms without a card, else after half a minute.
+    def quiet(self, pause_ms: int) -> bool:
+        since_ms = self._clock() - max(self._card_ms, 0)
+        return not self.busy() and since_ms >= (pause_ms if self._shift.guard else _CALM_MS)
 
     # action, argument: of a COMMAND -> (RESULT code, detail)
     def on_command(self, action: int, _argument: "Any") -> "tuple[int, str]":
