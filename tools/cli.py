@@ -33,6 +33,19 @@ def _parser() -> argparse.ArgumentParser:
     edge_run = edge_commands.add_parser("run", help="run the edge agent until it is told to stop")
     edge_run.add_argument("--config", type=Path, required=True, metavar="FILE", help="edge.toml")
     edge_run.set_defaults(handler=_edge_run)
+    for name, text, does in (
+        ("rotate", "give a device a new link key; it goes on by itself while the device is away", "rotate"),
+        ("revoke", "drop a device's link key: it is refused until it is provisioned anew", "revoke"),
+    ):
+        keys = edge_commands.add_parser(name, help=text)
+        keys.add_argument("--device", type=int, required=True, help="the device's number")
+        keys.add_argument(
+            "--token-file", type=Path, required=True, metavar="FILE", help="the agent's control token"
+        )
+        keys.add_argument(
+            "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
+        )
+        keys.set_defaults(handler=_edge_keys, does=does)
 
     office = commands.add_parser("office", help="the server in the property office")
     office_commands = office.add_subparsers(metavar="COMMAND", required=True)
@@ -92,6 +105,14 @@ def _edge_run(wanted: argparse.Namespace) -> int:
         asyncio.run(daemon.run(wanted.config))
     except EdgeError as error:
         raise ToolError(str(error)) from error
+    return DONE
+
+
+def _edge_keys(wanted: argparse.Namespace) -> int:
+    from tools import edge_keys
+
+    url = cast(str, wanted.url).removesuffix("/status")
+    print(edge_keys.ask(url, wanted.token_file, wanted.device, wanted.does))
     return DONE
 
 

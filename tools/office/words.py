@@ -41,6 +41,8 @@ KINDS: dict[int, tuple[str, str]] = {
     own_events.NEVER_SEEN: ("记录已不在设备上", "No longer on the device"),
     own_events.QUEUE: ("接收队列", "Intake queue"),
     own_events.STORE: ("边缘存储故障", "Edge store failed"),
+    own_events.ROTATED: ("链路密钥已更换", "Link key changed"),
+    own_events.REVOKED: ("设备密钥已吊销", "Device revoked"),
 }
 STATES = (
     ("已关闭", "closed"), ("开启中", "opening"), ("已开启", "open"), ("关闭中", "closing"), ("停止", "stopped"),
@@ -68,7 +70,9 @@ ALARMS = tuple(kind for kind in KINDS if events.class_of(kind) == events.ALARM)
 def kind_name(kind: int, language: str) -> str:
     """What people call the kind."""
     known = KINDS.get(kind)
-    return _pick(known, language) if known else f"{'未知事件' if language == 'zh' else 'Unknown event'} {kind}"
+    return (
+        _pick(known, language) if known else f"{'未知事件' if language == 'zh' else 'Unknown event'} {kind}"
+    )
 
 
 def masked(uid: bytes) -> str:
@@ -210,6 +214,10 @@ def _gone(zh: bool, fields: list[Any], card: Cards) -> str:
     return f"{_device(zh, fields)}: {_range(zh, fields, card)}"
 
 
+def _epoch(zh: bool, fields: list[Any], _: Cards) -> str:
+    return f"{_device(zh, fields)}{'，第' if zh else ', epoch'} {fields[1]:d}{' 代' if zh else ''}"
+
+
 def _queue(zh: bool, fields: list[Any], _: Cards) -> str:
     return _name(zh, (("已满", "full"), ("恢复", "flowing")), fields[0])
 
@@ -226,7 +234,7 @@ _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     events.OBSTRUCTED: _loop, events.LOOP_FAULT: _loop,
     own_events.SEQ_RESTARTED: _device, own_events.PORT: _port, own_events.DEVICE: _reach,
     own_events.HELD_RAW: _device, own_events.NEVER_SEEN: _gone, own_events.QUEUE: _queue,
-    own_events.STORE: _failures,
+    own_events.STORE: _failures, own_events.ROTATED: _epoch, own_events.REVOKED: _device,
 }  # fmt: skip
 
 
