@@ -1,0 +1,60 @@
+"""Layer: asks a running edge agent to rotate or revoke a device's link key."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tools.errors import ToolError
+
+TIMEOUT_S = 30.0
+MAX_ANSWER = 65_536
+
+
+def ask(url: str, token_file: Path, device: int, does: str) -> str:
+    """does: "rotate" or "revoke" -> what came of it, in a line. Raises ToolError."""
+    if not url.startswith(("http://", "https://")):
+        raise ToolError(f"--url {url}: right is an address such as http://127.0.0.1:8787")
+    try:
+        token = token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ToolError(f"{token_file}: can't be read: {error}") from error
+    request = urllib.request.Request(  # noqa: S310 - checked above
+        f"{url}/devices/{device}/{does}",
+        data=b"{}",
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
+            found = json.loads(answer.read(MAX_ANSWER))
+    except urllib.error.HTTPError as error:
+        raise ToolError(f"{url}: {_said(error)}") from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise ToolError(f"{url}: no answer ({reason}); is the edge agent running?") from error
+    except ValueError as error:
+        raise ToolError(f"{url}: answers, but not as an edge agent does") from error
+    return _line(device, does, found)
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    try:
+        body = json.loads(error.read(MAX_ANSWER))
+        field, message = str(body["error"]["field"]), str(body["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code}"
+    return f"{field}: {message}" if field else message
+
+
+def _line(device: int, does: str, found: dict[str, object]) -> str:
+    if does == "revoke":
+        return f"device {device}: revoked; it is refused until it is provisioned anew"
+    epoch, problem = found.get("epoch"), found.get("problem")
+    if found.get("state") == "done":
+        return f"device {device}: new link key, epoch {epoch}"
+    if problem:
+        return f"device {device}: did not take the key of epoch {epoch} ({problem}); the old one goes on"
+    return f"device {device}: the key of epoch {epoch} waits for the device; the old one goes on until then"
