@@ -14,7 +14,8 @@ const settings = JSON.parse(process.argv[2]);
 const inbox = new Inbox();
 const clock = new Clock({mode: settings.mode, speed: settings.speed, nowUs: settings.now_us,
   startedMs: settings.started_ms, inbox, realNowMs});
-const machine = createMachine({clock, flashPath: settings.flash, cause: settings.cause, rtc: settings.rtc});
+const machine = createMachine({clock, flashPath: settings.flash, cause: settings.cause, rtc: settings.rtc,
+  chip: settings.chip, wakeReason: settings.wake_reason, poweredUs: settings.powered_us});
 machine.uniqueId = Buffer.from(settings.unique_id, 'hex');
 const plant = new Plant(machine, settings.wiring, settings.saved, settings.plant);
 
@@ -40,7 +41,7 @@ inbox.onFrame = (type, bytes, atMs) => {
 };
 
 const mp = await createVm({world: machine, stdout: log, ticksStartMs: settings.ticks_start_ms});
-mountFolder(mp.FS, '/flash', settings.files, {onWrite: (op, length, keep) => machine.flash.gate(op, length, keep)});
+mountFolder(mp.FS, '/flash', settings.files, {onWrite: (op) => machine.flash.gate(op)});
 for (const {point, root} of settings.code) mountFolder(mp.FS, `/flash${point}`, root, {readOnly: true});
 mp.runPython([
   'import vfs, os, sys',

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ class VirtualBoard:
         plant: Mapping[str, float] | None = None,
         ticks_start_ms: int = 0,
     ) -> None:
-        """main: host file run as /main.py (default: firmware/<role>/main.py). code: {path on the board: folder}.
+        """main: host file run as /main.py (default: as flashed, behind firmware/boot.py). code: {path: folder}.
 
         plant: travel_ms of the boom, battery_mv. ticks_start_ms: what ticks_ms() reads at boot, to meet its wrap.
         """
@@ -62,11 +63,12 @@ class VirtualBoard:
         self.console = bytearray()  # the last of what the program printed
         self.power_cycles = 0
         self.resets = 0
-        self._main = Path(main) if main else wiring.REPO / "firmware" / role / "main.py"
+        self._main = Path(main) if main else None
         self._code = code
         self._pins = dict(wiring.load(role, board) if pins is None else pins)
         self._plant = dict(plant or {})
         self._ticks_start_ms = ticks_start_ms
+        self._chip = wiring.chip(board)
         self._unique_id = (0x246F28000000 + seed).to_bytes(6, "big").hex()
         self._port = PtyPort(self.folder / "port", self._from_host)
         self._console_port = PtyPort(self.folder / "console", self._from_console)
@@ -76,8 +78,10 @@ class VirtualBoard:
         self._started_monotonic_ms = 0.0
         self._now_us = 0.0
         self._target_us = 0.0
+        self._powered_us = 0.0
         self._saved: dict[str, Any] = {}
         self._loops = {"safety": False, "approach": False}
+        self._docked = True
         self._state: dict[str, Any] = {}
         self._restarted = asyncio.Condition()
         self._up = asyncio.Event()
@@ -136,6 +140,7 @@ class VirtualBoard:
         self.power_cycles += 1
         self._off.clear()
         try:
+            self._powered_us = self._now_us
             process = await self._boot("power", "")
         except BoardError:
             self._off.set()
@@ -247,6 +252,16 @@ class VirtualBoard:
         """Breaks the card reader: mute, garble or None."""
         await self._request("reader_fault", fault=fault)
 
+    async def dock(self, docked: bool) -> None:
+        """Into the charger, or out of it; a tag starts docked. The serial port is not touched."""
+        self._docked = docked
+        if self.powered:
+            await self._request("dock", docked=docked)
+
+    async def field(self) -> bool:
+        """A phone's field at the reader; True when that woke a reader which slept."""
+        return bool(await self._request("field"))
+
     async def pin(self, number: int, level: int | None = None) -> int:
         """Drives an input (when level is given) and returns the level at the pin."""
         arguments = {} if level is None else {"level": level}
@@ -310,8 +325,11 @@ class VirtualBoard:
         except BoardOffError:
             return
 
-    async def _boot(self, cause: str, rtc: str, *, raw_repl: bool = False) -> BoardProcess:
+    async def _boot(
+        self, cause: str, rtc: str, *, raw_repl: bool = False, wake_reason: int = 0
+    ) -> BoardProcess:
         code = stock_code() if self._code is None else self._code
+        main = str(self._main) if self._main else self._flashed()
         settings = {
             "mode": "manual" if self.manual else "scaled",
             "speed": self.speed,
@@ -321,13 +339,16 @@ class VirtualBoard:
             "files": str(self.files),
             "wiring": self._pins,
             "plant": self._plant,
-            "saved": {**self._saved, "loops": self._loops},
+            "saved": {**self._saved, "loops": self._loops, "docked": self._docked},
             "cause": CAUSES[cause],
+            "chip": self._chip,
+            "wake_reason": wake_reason,
+            "powered_us": self._powered_us,
             "rtc": rtc,
             "unique_id": self._unique_id,
             "ticks_start_ms": self._ticks_start_ms,
             "code": [{"point": point, "root": str(root)} for point, root in code.items()],
-            "programs": [["boot.py", None], *([] if raw_repl else [["main.py", str(self._main)]])],
+            "programs": [["boot.py", None], *([] if raw_repl else [["main.py", main]])],
             "raw_repl": raw_repl,
         }
         process = BoardProcess(self._to_host, self._print)
@@ -349,7 +370,12 @@ class VirtualBoard:
                 self._off.set()
                 return
             try:
-                process = await self._boot(last["why"], last["rtc"], raw_repl=last.get("raw_repl", False))
+                process = await self._boot(
+                    last["why"],
+                    last["rtc"],
+                    raw_repl=last.get("raw_repl", False),
+                    wake_reason=last.get("wake_reason", 0),
+                )
             except BoardError:
                 self._up.set()
                 self._off.set()
@@ -357,6 +383,11 @@ class VirtualBoard:
             async with self._restarted:
                 self.resets += 1
                 self._restarted.notify_all()
+
+    def _flashed(self) -> None:
+        """What the factory writes over USB beside /lib: the boot selector and what starts the role."""
+        shutil.copyfile(wiring.REPO / "firmware" / "boot.py", self.files / "boot.py")
+        (self.files / "main.py").write_text(f'import boot\n\nboot.run("{self.role}.main")\n', encoding="utf-8")
 
     def _to_host(self, data: bytes) -> None:
         self._port.write(data)

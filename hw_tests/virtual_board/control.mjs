@@ -95,6 +95,15 @@ export class Control {
     return 0;
   }
 
+  op_dock({docked}) {
+    return this.plant.dock(docked);
+  }
+
+  op_field() {
+    if (!this.plant.nfc) throw new Error('this board has no card reader');
+    return this.plant.nfc.field();
+  }
+
   op_pin({number, level}) {
     if (level !== undefined) this.machine.pins.drive(number, level);
     return this.machine.pins.level(number);

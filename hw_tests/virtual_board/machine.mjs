@@ -2,17 +2,20 @@
 // numbers out; bytes go through the scratch buffer.
 import {createCipheriv, createDecipheriv, randomBytes} from 'node:crypto';
 import {Flash, PARTITIONS} from './flash.mjs';
+import {I2c} from './i2c.mjs';
 import {Nvs} from './nvs.mjs';
 import {Pins} from './pins.mjs';
+import {BOOT_US, Sleep} from './sleep.mjs';
 import {Uart} from './uart.mjs';
 
 const PIN_IRQS_HELD = 256;
 export const CAUSE = {power: 1, reset: 2, wdt: 3, deepsleep: 4, soft: 5};
 
-export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAUSE.power, rtc = ''}) {
+export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAUSE.power, rtc = '', chip = 'esp32',
+  wakeReason = 0, poweredUs = bootUs}) {
   const pending = [];
   const raiseIrq = (id) => {
-    if (pending.length < PIN_IRQS_HELD) pending.push(id);
+    if (pending.length < PIN_IRQS_HELD && !sleep.asleep) pending.push(id);
   };
   const raiseOnce = (id) => {
     if (!pending.includes(id)) pending.push(id);
@@ -20,12 +23,13 @@ export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAU
   const flash = new Flash(flashPath);
   const nvs = new Nvs(flash);
   const pins = new Pins(raiseIrq);
-  const uarts = [new Uart(raiseOnce), new Uart(raiseOnce), new Uart(raiseOnce)];
+  const sleep = new Sleep({clock, pins, chip, reason: wakeReason});
+  const i2c = new I2c();
+  const uarts = Array.from({length: chip === 'esp32c3' ? 2 : 3}, () => new Uart(raiseOnce, sleep));
   const timers = new Map();
   const adc = new Map();
-  const wakePins = [];
   let watchdog = null;
-  const world = {clock, bootUs, flash, nvs, pins, uarts, adc, pending, raiseIrq, raiseOnce, scratch: null,
+  const world = {clock, bootUs, flash, nvs, pins, uarts, adc, i2c, sleep, pending, raiseIrq, raiseOnce, scratch: null,
     rtc: Buffer.from(rtc, 'hex'), uniqueId: Buffer.from('246f28000001', 'hex'), booting: false};
   // Replaced by whoever runs the VM; must not return.
   world.die = () => process.kill(process.pid, 'SIGKILL');
@@ -44,12 +48,29 @@ export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAU
     reset_cause: () => cause,
     random: (length) => world.scratch.put(randomBytes(length)),
     unique_id: () => world.scratch.put(world.uniqueId),
+    // RAM is gone afterwards, outputs float, and waking up takes its time.
     deepsleep(ms) {
-      const wake = () => wakePins.some(([number, level]) => pins.level(number) === level);
-      clock.wait(ms < 0 ? Infinity : ms * 1000, wake);
-      world.die('deepsleep');
+      clock.cancel(watchdog);
+      for (const id of [...timers.keys()]) clearTimer(id);
+      pins.float();
+      sleep.until(ms, true);
+      sleep.asleep = true;
+      clock.wait(BOOT_US, () => 0);
+      world.die('deepsleep', {wake_reason: sleep.reason});
     },
-    wake_pin: (number, level) => wakePins.push([number, level]),
+    lightsleep: (ms) => sleep.until(ms, false),
+    wake_reason: () => sleep.reason,
+    // pins: their numbers, a byte each, in the scratch buffer
+    wake_pins: (source, length, level) => sleep.arm(source, [...world.scratch.take(length)], level),
+    chip: () => chip,
+    // ms since the power came; runs on through resets and deep sleep
+    system_ms: () => Math.floor((clock.read() - poweredUs) / 1000),
+
+    i2c_write: (scl, sda, address, length) => (i2c.bus(scl, sda).write(address, world.scratch.take(length)) ? 1 : 0),
+    i2c_read(scl, sda, address, length) {
+      const bytes = i2c.bus(scl, sda).read(address, length);
+      return bytes === null ? -1 : world.scratch.put(bytes);
+    },
     rtc_get: () => world.scratch.put(world.rtc),
     rtc_set(length) {
       world.rtc = world.scratch.take(length);
@@ -65,10 +86,12 @@ export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAU
     pwm: (number, frequency, duty) => pins.setPwm(number, frequency, duty),
     adc_uv: (number) => Math.round(adc.get(number)?.() ?? 0),
 
-    uart_open(id, open) {
+    uart_open(id, open, rxPin) {
       uarts[id].enabled = open;
+      uarts[id].rxPin = rxPin;
       uarts[id].clear();
     },
+    uarts: () => uarts.length,
     uart_write: (id, length) => uarts[id].send(world.scratch.take(length)),
     uart_any(id) {
       if (uarts[id].length === 0) clock.spin();

@@ -52,6 +52,16 @@ export class Pins {
     if (pin.onOutput) pin.onOutput(pin.mode === OUT || pin.mode === OPEN_DRAIN ? pin.out : 0, 0);
   }
 
+  // Deep sleep, reset: nothing is driven any more.
+  float() {
+    for (const pin of this.pins.values()) {
+      pin.mode = IN;
+      pin.pwm = null;
+      pin.irq = 0;
+      if (pin.onOutput) pin.onOutput(0, 0);
+    }
+  }
+
   // The world reads a pin as an output; on(level, pwmFrequency) hears every change. A floating output counts as 0.
   watch(number, on) {
     let before = 0;

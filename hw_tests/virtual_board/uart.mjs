@@ -4,8 +4,11 @@ const IRQ_RX = 1;
 const IRQ_RXIDLE = 0x1000;
 
 export class Uart {
-  constructor(raiseIrq) {
+  // sleep: a Sleep; while it sleeps, what arrives is lost, but may wake it
+  constructor(raiseIrq, sleep) {
     this.raiseIrq = raiseIrq;
+    this.sleep = sleep;
+    this.rxPin = -1;
     this.chunks = [];
     this.length = 0;
     this.trigger = 0;
@@ -28,6 +31,11 @@ export class Uart {
   // From the world. A UART that the program has not opened hears nothing.
   receive(bytes) {
     if (!this.enabled) return;
+    if (this.sleep.asleep) {
+      this.lost += bytes.length;
+      this.sleep.pulsed(this.rxPin);
+      return;
+    }
     const room = RX_LIMIT - this.length;
     this.lost += Math.max(0, bytes.length - room);
     const kept = bytes.subarray(0, room);

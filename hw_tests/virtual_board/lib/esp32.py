@@ -131,14 +131,27 @@ def _name(text):
     return text
 
 
-def wake_on_ext0(pin=None, level=0):
-    if pin is not None:
-        _vb.wake_pin(pin.id, 1 if level else 0)
+def _wake(source, pins, level):
+    length = len(pins)
+    scratch[:length] = bytes([pin.id for pin in pins])
+    if not _vb.wake_pins(source, length, 1 if level else 0):
+        raise ValueError("invalid pin")
 
 
-def wake_on_ext1(pins=None, level=0):
-    for pin in pins or ():
-        _vb.wake_pin(pin.id, 1 if level else 0)
+if _vb.chip() != "esp32c3":
+
+    def wake_on_ext0(pin=None, level=0):
+        _wake("ext0", () if pin is None else (pin,), level)
+
+    def wake_on_ext1(pins=None, level=0):
+        if pins is not None:
+            _wake("ext1", pins, level)
+
+
+# From deep sleep only on chips without ext0 and ext1; from light sleep on all.
+def wake_on_gpio(pins=None, level=0):
+    if pins is not None:
+        _wake("gpio", pins, level)
 
 
 def wake_on_touch(wake):

@@ -5,6 +5,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 PIN_WAKE, EXT0_WAKE, EXT1_WAKE, TIMER_WAKE = 2, 2, 3, 4
+SLEEP, DEEPSLEEP = 2, 4
 
 _pin_read = _vb.pin_read
 _pin_write = _vb.pin_write
@@ -117,7 +118,10 @@ class UART:
         self._id = id
         self._timeout = 0
         self._between = 0
-        _vb.uart_open(id, True)
+        if not 0 <= id < _vb.uarts():
+            raise ValueError("UART(%d) doesn't exist" % id)
+        rx = settings.get("rx")
+        _vb.uart_open(id, True, rx.id if isinstance(rx, Pin) else -1 if rx is None else rx)
         self.init(baudrate, **settings)
 
     def init(self, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, rts=None, cts=None,
@@ -128,7 +132,7 @@ class UART:
             self._between = timeout_char
 
     def deinit(self):
-        _vb.uart_open(self._id, False)
+        _vb.uart_open(self._id, False, -1)
 
     def any(self):
         return _any(self._id)
@@ -201,6 +205,53 @@ class UART:
             rebind(number, handler, self)
         _vb.uart_irq(self._id, trigger if handler else 0, number)
         return _Irq(number, trigger, lambda t: _vb.uart_irq(self._id, t, number))
+
+
+# A transfer that nobody acknowledges is OSError(ENODEV), as on the ESP32.
+class I2C:
+    def __init__(self, id=-1, *, scl=None, sda=None, freq=400000, timeout=50000):
+        self._scl = scl.id if isinstance(scl, Pin) else scl
+        self._sda = sda.id if isinstance(sda, Pin) else sda
+
+    def init(self, **_settings):
+        pass
+
+    def scan(self):
+        return [address for address in range(8, 0x78) if _vb.i2c_write(self._scl, self._sda, address, 0)]
+
+    def writeto(self, address, data, stop=True):
+        length = len(data)
+        scratch[:length] = data
+        if not _vb.i2c_write(self._scl, self._sda, address, length):
+            raise OSError(19)
+        return length
+
+    def readfrom(self, address, length, stop=True):
+        got = _vb.i2c_read(self._scl, self._sda, address, length)
+        if got < 0:
+            raise OSError(19)
+        return bytes(scratch[:got])
+
+    def readfrom_into(self, address, buffer, stop=True):
+        memoryview(buffer)[:] = self.readfrom(address, len(buffer))
+
+    def writevto(self, address, parts, stop=True):
+        return self.writeto(address, b"".join(parts))
+
+    def writeto_mem(self, address, register, data, *, addrsize=8):
+        self.writeto(address, register.to_bytes(addrsize // 8, "big") + data)
+
+    def readfrom_mem(self, address, register, length, *, addrsize=8):
+        self.writeto(address, register.to_bytes(addrsize // 8, "big"), False)
+        return self.readfrom(address, length)
+
+    def readfrom_mem_into(self, address, register, buffer, *, addrsize=8):
+        memoryview(buffer)[:] = self.readfrom_mem(address, register, len(buffer), addrsize=addrsize)
+
+
+class SoftI2C(I2C):
+    def __init__(self, scl, sda, *, freq=400000, timeout=50000):
+        I2C.__init__(self, scl=scl, sda=sda)
 
 
 class ADC:
@@ -324,13 +375,22 @@ def unique_id():
     return bytes(scratch[: _vb.unique_id()])
 
 
-# Returns after `ms`, or at the first interrupt.
+# Until `ms` have passed or a wake source sees its level. Interrupts of before are served first: then it does not
+# sleep. What happens meanwhile raises none.
 def lightsleep(ms=None):
-    wait_once(-1 if ms is None else ms)
+    served = False
+    while wait_once(0):
+        served = True
+    if not served:
+        _vb.lightsleep(-1 if ms is None else ms)
 
 
 def deepsleep(ms=None):
     _vb.deepsleep(-1 if ms is None else ms)
+
+
+def wake_reason():
+    return _vb.wake_reason()
 
 
 def freq(*_hz):

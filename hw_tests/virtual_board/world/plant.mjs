@@ -1,7 +1,7 @@
 // Layer: everything around the chip, wired by role: contacts, reader, loops, boom, lamps, sounder, battery.
 // Levels are those of firmware/boards: contacts to ground read 0 when pressed or at the limit, a free loop reads 0.
 import {Boom} from './boom.mjs';
-import {Pn532} from './pn532.mjs';
+import {I2cPort, Pn532} from './pn532.mjs';
 import {sendBits, wiegandBits} from './wiegand.mjs';
 
 const KEPT = 512; // changes of outputs that are remembered
@@ -23,13 +23,19 @@ export class Plant {
     this.nfc = null;
     this.boom = null;
     this.passed = 0;
+    this.docked = saved.docked ?? true;
+    this.pressed = {};
     for (const [role, pin] of Object.entries(wiring)) {
       if (/^(button|wiegand)_/.test(role)) this.pins.drive(pin, 1);
     }
     for (const role of LIGHTS) this.watch(role);
     if (wiring.buzzer !== undefined) this.listen(wiring.buzzer);
     if (wiring.battery_adc !== undefined) machine.adc.set(wiring.battery_adc, () => this.batteryMv * 500);
-    if (wiring.reader_uart !== undefined) this.wireReader(wiring);
+    if (wiring.reader_uart !== undefined || wiring.reader_sda !== undefined) this.wireReader(wiring, saved.reader);
+    this.dock(this.docked);
+    for (const [button, us] of Object.entries(saved.pressed ?? {})) {
+      if (us > this.clock.now) this.hold(button, us);
+    }
     if (wiring.relay_up !== undefined) this.wireBoom(saved, settings);
     for (const name of Object.keys(this.loops)) this.loop(name, this.loops[name]);
   }
@@ -64,15 +70,29 @@ export class Plant {
     });
   }
 
-  wireReader(wiring) {
-    const uart = this.machine.uarts[wiring.reader_uart];
-    this.nfc = new Pn532(this.clock, (bytes) => uart.receive(Buffer.from(bytes)));
-    uart.send = (bytes) => this.nfc.receive(bytes);
+  wireReader(wiring, saved) {
+    if (wiring.reader_sda !== undefined) {
+      const port = new I2cPort(this.clock, (level) => this.pins.drive(wiring.reader_irq, level), saved);
+      this.machine.i2c.bus(wiring.reader_scl, wiring.reader_sda).attach(0x24, port);
+      this.nfc = port.chip;
+    } else {
+      const uart = this.machine.uarts[wiring.reader_uart];
+      const irq = (level) => this.pins.drive(wiring.reader_irq, level);
+      this.nfc = new Pn532(this.clock, (bytes) => uart.receive(Buffer.from(bytes)), {irq, saved});
+      uart.send = (bytes) => this.nfc.receive(bytes);
+    }
     if (wiring.reader_reset === undefined) return;
     this.pins.pin(wiring.reader_reset).onOutput = () => {
       const pin = this.pins.pin(wiring.reader_reset);
       this.nfc.setPower(pin.mode !== 3 || pin.out === 1);
     };
+  }
+
+  // In the charger: 1 at the pin, and a line to the edge.
+  dock(docked) {
+    this.docked = docked;
+    this.pins.drive(this.wiring.dock, docked ? 1 : 0);
+    return 0;
   }
 
   wireBoom(saved, settings) {
@@ -94,19 +114,31 @@ export class Plant {
   tap(uid, holdMs) {
     if (!this.nfc) throw new Error('this board has no card reader');
     if (![4, 7, 10].includes(uid.length)) throw new Error('a UID has 4, 7 or 10 bytes');
-    this.nfc.place(uid);
-    this.clock.after(holdMs * 1000, () => {
-      if (this.nfc.card === uid) this.nfc.place(null);
-    });
+    this.nfc.hold(uid, this.clock.now + holdMs * 1000);
     return holdMs;
   }
 
   press(button, ms) {
     const pin = this.role(`button_${button}`);
-    const contact = [[0, 0], [BOUNCE_US, 1], [2 * BOUNCE_US, 0], [ms * 1000, 1], [ms * 1000 + BOUNCE_US, 0],
-      [ms * 1000 + 2 * BOUNCE_US, 1]];
-    for (const [us, level] of contact) this.clock.after(us, () => this.pins.drive(pin, level));
+    for (const [us, level] of [[0, 0], [BOUNCE_US, 1], [2 * BOUNCE_US, 0]]) {
+      this.clock.after(us, () => this.pins.drive(pin, level));
+    }
+    this.release(button, this.clock.now + ms * 1000);
     return ms + 2;
+  }
+
+  // A finger that was on the button before the chip woke up.
+  hold(button, untilUs) {
+    this.pins.drive(this.role(`button_${button}`), 0);
+    this.release(button, untilUs);
+  }
+
+  release(button, us) {
+    const pin = this.role(`button_${button}`);
+    this.pressed[button] = us;
+    for (const [later, level] of [[0, 1], [BOUNCE_US, 0], [2 * BOUNCE_US, 1]]) {
+      this.clock.at(us + later, () => this.pins.drive(pin, level));
+    }
   }
 
   loop(name, occupied) {
@@ -169,10 +201,11 @@ export class Plant {
     const leds = {};
     for (const [role, seen] of Object.entries(this.outputs)) (role in RELAYS ? relays : leds)[role] = seen;
     return {leds, relays, beeps: this.beeps, loops: this.loops, battery_mv: this.batteryMv, passed: this.passed,
-      boom: this.boom ? this.boom.state() : null};
+      boom: this.boom ? this.boom.state() : null, docked: this.docked, searches: this.nfc ? this.nfc.searches : 0};
   }
 
   saved() {
-    return {loops: this.loops, batteryMv: this.batteryMv, ...(this.boom ? {position: this.boom.position()} : {})};
+    return {loops: this.loops, batteryMv: this.batteryMv, docked: this.docked, pressed: this.pressed,
+      ...(this.nfc ? {reader: this.nfc.saved()} : {}), ...(this.boom ? {position: this.boom.position()} : {})};
   }
 }

@@ -1,4 +1,5 @@
-// Layer: a PN532 on a UART in HSU framing (NXP UM0701-02): what it answers to which bytes, and when.
+// Layer: a PN532 (NXP UM0701-02): what it answers to which bytes, and when. On a UART (HSU) what it says goes out at
+// once; on I2C it waits for the host to fetch it, with its IRQ line low.
 const ACK = Buffer.from([0, 0, 0xff, 0, 0xff, 0]);
 const ERROR = Buffer.from([0, 0, 0xff, 1, 0xff, 0x7f, 0x81, 0]);
 const ACK_US = 400;
@@ -8,14 +9,42 @@ const TRY_US = 30000; // one search for a card
 const ATQA = {4: [0x00, 0x04, 0x08], 7: [0x00, 0x44, 0x00], 10: [0x00, 0x84, 0x20]}; // SENS_RES 2, SEL_RES
 
 export class Pn532 {
-  // `send(bytes)`: towards the host. `reset` pin low: powered down.
-  constructor(clock, send) {
+  // `send(bytes)`: towards the host. `irq(level)`: the IRQ line. `reset` pin low: powered down. `saved`: from saved().
+  constructor(clock, send, {irq = () => {}, saved = {}} = {}) {
     this.clock = clock;
     this.send = send;
+    this.irq = irq;
     this.card = null; // UID bytes in the field
+    this.cardUntilUs = 0;
     this.powered = true;
-    this.fault = null; // 'mute' | 'garble': what a test may break
+    this.fault = null; // 'mute' | 'garble' | 'nack': what a test may break
+    this.searches = 0;
     this.reset();
+    Object.assign(this, {awake: saved.awake ?? false, wakeOnField: saved.wakeOnField ?? false});
+    if (saved.card && saved.cardUntilUs > clock.now) this.hold(Buffer.from(saved.card, 'hex'), saved.cardUntilUs);
+  }
+
+  // What outlives a reset of the host: the chip has its own power.
+  saved() {
+    return {awake: this.awake, wakeOnField: this.wakeOnField, card: this.card?.toString('hex') ?? null,
+      cardUntilUs: this.cardUntilUs};
+  }
+
+  hold(uid, untilUs) {
+    this.cardUntilUs = untilUs;
+    this.place(uid);
+    this.clock.at(untilUs, () => {
+      if (this.card === uid) this.place(null);
+    });
+  }
+
+  // A phone or another reader comes near: only that wakes a chip in power-down that watches for it.
+  field() {
+    if (this.awake || !this.wakeOnField) return false;
+    this.awake = true;
+    this.wakeOnField = false;
+    this.irq(0);
+    return true;
   }
 
   reset() {
@@ -27,6 +56,8 @@ export class Pn532 {
     this.selected = null;
     this.last = null;
     this.timer = null;
+    this.wakeOnField = false;
+    this.irq(1);
   }
 
   setPower(on) {
@@ -60,7 +91,7 @@ export class Pn532 {
     const data = this.buffer;
     const start = data.indexOf(Buffer.from([0, 0xff]));
     const preamble = start < 0 ? data : data.subarray(0, start);
-    if (preamble.includes(0x55)) this.awake = true;
+    if (preamble.includes(0x55)) this.wake();
     if (start < 0) {
       this.buffer = data.subarray(Math.max(0, data.length - 1));
       return false;
@@ -90,6 +121,12 @@ export class Pn532 {
     if (sum !== 0 || body[0] !== 0xd4) this.put(ERROR);
     else this.command(body[1], body.subarray(2));
     return true;
+  }
+
+  wake() {
+    this.awake = true;
+    this.wakeOnField = false;
+    this.irq(1);
   }
 
   abort() {
@@ -131,10 +168,11 @@ export class Pn532 {
       this.selected = null;
       reply([0]);
     } else if (code === 0x40) reply([0x01]); // InDataExchange: the card does not answer
-    else if (code === 0x16) {
+    else if (code === 0x16) { // PowerDown: wake-up sources, IRQ when woken
       this.later(ANSWER_US, () => {
         this.answer(code, [0]);
         this.awake = false;
+        this.wakeOnField = (data[0] & 0x08) !== 0 && data[1] === 1;
       });
     } else this.later(ANSWER_US, () => this.put(ERROR));
   }
@@ -145,6 +183,7 @@ export class Pn532 {
       return;
     }
     this.searching = {code: 0x4a};
+    this.searches += 1;
     if (this.card) this.later(DETECT_US, () => this.found());
     else if (this.retries !== 0xff) this.later((this.retries + 1) * TRY_US, () => this.given());
   }
@@ -166,3 +205,50 @@ export class Pn532 {
     this.answer(0x4a, [1, 1, ...ATQA[uid.length], uid.length, ...uid]);
   }
 }
+
+// The same chip on I2C: each frame is fetched whole, behind a byte that says "ready". A second frame shows after the
+// first was fetched; a command forgets what was not.
+export class I2cPort {
+  // irq(level): the line to the host, low while something waits
+  constructor(clock, irq, saved) {
+    this.waiting = [];
+    this.irq = irq;
+    this.chip = new Pn532(clock, (bytes) => {
+      this.waiting.push(bytes);
+      this.tell();
+    }, {irq: (level) => (this.waiting.length ? 0 : irq(level)), saved});
+  }
+
+  tell() {
+    this.irq(this.waiting.length ? 0 : 1);
+  }
+
+  // The address wakes a chip in power-down, which is not there yet for this transfer.
+  write(bytes) {
+    if (!this.chip.powered || this.chip.fault === 'nack') return false;
+    if (!this.chip.awake) {
+      this.chip.wake();
+      return false;
+    }
+    if (bytes.length && !isNack(bytes)) this.waiting = [];
+    this.tell();
+    this.chip.receive(bytes);
+    return true;
+  }
+
+  read(length) {
+    if (!this.chip.powered || this.chip.fault === 'nack') return null;
+    const bytes = Buffer.alloc(length, 0);
+    if (this.waiting.length && this.chip.fault !== 'busy') {
+      bytes[0] = 1;
+      const frame = this.waiting.shift();
+      frame.copy(bytes, 1);
+      bytes.fill(0xff, 1 + frame.length); // what follows a frame means nothing
+      this.irq(1);
+      if (this.waiting.length) this.chip.clock.after(100, () => this.tell());
+    }
+    return bytes;
+  }
+}
+
+const isNack = (bytes) => bytes.equals(Buffer.from([0, 0, 0xff, 0xff, 0, 0]));
