@@ -133,20 +133,42 @@ async def test_sigkill_loses_nothing_that_was_written(tmp_path: Path) -> None:
         assert it.board.power_cycles == 2
 
 
-async def test_cut_in_a_file_write_and_at_a_rename(tmp_path: Path) -> None:
+async def test_cut_in_a_file_write_at_its_commit_and_at_a_rename(tmp_path: Path) -> None:
     async with store(tmp_path) as it:
         await it.ask("save('/a', b'0123456789')")
-        await it.board.cut_power_at("file", nth=1, byte=4)
+        for op, nth in (("file", 1), ("name", 1)):
+            await it.board.cut_power_at(op, nth=nth)
+            it.send("save('/a', b'abc')")
+            await it.board.wait_off()
+            await it.back()
+            # as littlefs: the old content, until the file is closed
+            assert await it.ask("load('/a')") == b"0123456789"
+        await it.board.cut_power_at("name", nth=2)
         it.send("save('/b', b'0123456789')")
         await it.board.wait_off()
         await it.back()
-        assert await it.ask("load('/b')") == b"0123"
+        assert await it.ask("load('/b')") == b""
         await it.board.cut_power_at("name", nth=1)
         it.send("__import__('os').rename('/a', '/b')")
         await it.board.wait_off()
         await it.back()
         assert await it.ask("load('/a')") == b"0123456789"
-        assert await it.ask("load('/b')") == b"0123"
+        assert await it.ask("load('/b')") == b""
+
+
+async def test_what_was_flushed_stays_what_was_not_goes(tmp_path: Path) -> None:
+    async with store(tmp_path) as it:
+        for expression in (
+            "globals().update(f=open('/log', 'ab'))",
+            "f.write(b'kept')",
+            "f.flush()",
+            "f.write(b'lost')",
+        ):
+            await it.ask(expression)
+        assert await it.ask("load('/log')") == b"kept"
+        await it.board.cut_power(hard=True)
+        await it.back()
+        assert await it.ask("load('/log')") == b"kept"
 
 
 async def test_provisioned_keys_are_what_the_device_reads(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import {Control} from './control.mjs';
 import {mountFolder} from './hostfs.mjs';
 import {Inbox, realNowMs, sendFrame, sendJson} from './link.mjs';
 import {createMachine} from './machine.mjs';
-import {createVm, execute} from './vm.mjs';
+import {createVm, execute, reportCrashes} from './vm.mjs';
 import {Repl} from './repl.mjs';
 import {Plant} from './world/plant.mjs';
 
+reportCrashes();
 const settings = JSON.parse(process.argv[2]);
 const inbox = new Inbox();
 const clock = new Clock({mode: settings.mode, speed: settings.speed, nowUs: settings.now_us,

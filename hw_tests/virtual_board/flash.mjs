@@ -81,11 +81,8 @@ export class Flash {
     if (cut) this.onCut('nvs');
   }
 
-  // Gate for the file system: see hostfs.mjs.
-  gate(op, length, keep) {
-    const cut = this.strikes(op === 'file' ? 'file' : 'name');
-    if (!cut) return;
-    if (keep) keep(Math.min(cut.byte, length));
-    this.onCut(op);
+  // Gate for the file system, before each operation: see hostfs.mjs.
+  gate(op) {
+    if (this.strikes(op === 'file' ? 'file' : 'name')) this.onCut(op);
   }
 }

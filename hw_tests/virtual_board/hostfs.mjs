@@ -1,5 +1,6 @@
-// Layer: a folder of the host as a file system inside the VM. Every call goes straight to the host: what a write
-// left there is what a power cut leaves. `onWrite(op, length)` may cut the power: it returns how many bytes still land.
+// Layer: a folder of the host as a file system inside the VM, with the promise of littlefs: what was written to an
+// open file counts from its flush() or close() on, all of it at once; until then a power cut leaves the file as it was.
+// Changes of names are atomic and durable when they return. `onWrite(op)` may cut the power before the operation.
 import fs from 'node:fs';
 import path from 'node:path';
 
@@ -32,8 +33,19 @@ export function hostFs(FS, {readOnly = false, onWrite = null} = {}) {
   // A change of names is atomic: it happens or, when the power goes at it, does not.
   const change = (op, operation) => {
     allowWrite();
-    if (onWrite) onWrite(op, 0);
+    if (onWrite) onWrite(op);
     return call(operation);
+  };
+  // What was written so far becomes the file.
+  const commit = (stream) => {
+    if (!stream.dirty) return 0;
+    change('commit', () => {
+      const scratch = `${stream.node.mount.opts.root}.commit`;
+      fs.writeFileSync(scratch, stream.pages);
+      fs.renameSync(scratch, hostPath(stream.node));
+    });
+    stream.dirty = false;
+    return 0;
   };
 
   function createNode(parent, name, mode) {
@@ -50,7 +62,10 @@ export function hostFs(FS, {readOnly = false, onWrite = null} = {}) {
         atime: stat.atime, mtime: stat.mtime, ctime: stat.ctime, blksize: 4096, blocks: Math.ceil(stat.size / 512)};
     },
     setattr(node, attributes) {
-      if (attributes.size !== undefined) change('truncate', () => fs.truncateSync(hostPath(node), attributes.size));
+      if (attributes.size === undefined) return;
+      allowWrite();
+      if (attributes.size !== 0) throw new FS.ErrnoError(WASI.EINVAL);
+      node.emptied = true; // by the open() that follows; the old content stands until the new one is committed
     },
     lookup(parent, name) {
       const stat = call(() => fs.lstatSync(child(parent, name)));
@@ -73,25 +88,43 @@ export function hostFs(FS, {readOnly = false, onWrite = null} = {}) {
   const streamOps = {
     open(stream) {
       if (FS.isDir(stream.node.mode)) return;
-      const writes = (stream.flags & 3) !== 0;
-      if (writes) allowWrite();
-      stream.hostFd = call(() => fs.openSync(hostPath(stream.node), writes ? 'r+' : 'r'));
+      if ((stream.flags & 3) === 0) {
+        stream.hostFd = call(() => fs.openSync(hostPath(stream.node), 'r'));
+        return;
+      }
+      allowWrite();
+      stream.dirty = Boolean(stream.node.emptied);
+      stream.pages = stream.dirty ? Buffer.alloc(0) : call(() => fs.readFileSync(hostPath(stream.node)));
+      stream.node.emptied = false;
     },
     close(stream) {
       if (stream.hostFd !== undefined) fs.closeSync(stream.hostFd);
+      else if (stream.pages) commit(stream);
     },
-    read: (stream, buffer, offset, length, position) =>
-      length === 0 ? 0 : call(() => fs.readSync(stream.hostFd, buffer, offset, length, position)),
+    fsync: (stream) => commit(stream),
+    read(stream, buffer, offset, length, position) {
+      if (length === 0) return 0;
+      if (stream.pages) {
+        const found = stream.pages.subarray(position, position + length);
+        buffer.set(found, offset);
+        return found.length;
+      }
+      return call(() => fs.readSync(stream.hostFd, buffer, offset, length, position));
+    },
     write(stream, buffer, offset, length, position) {
       allowWrite();
-      const bytes = Buffer.from(buffer.slice(offset, offset + length));
-      if (onWrite) onWrite('file', length, (kept) => fs.writeSync(stream.hostFd, bytes, 0, kept, position));
-      return call(() => fs.writeSync(stream.hostFd, bytes, 0, length, position));
+      if (onWrite) onWrite('file');
+      if (stream.pages.length < position + length) {
+        stream.pages = Buffer.concat([stream.pages, Buffer.alloc(position + length - stream.pages.length)]);
+      }
+      stream.pages.set(buffer.subarray(offset, offset + length), position);
+      stream.dirty = true;
+      return length;
     },
     llseek(stream, offset, whence) {
       let position = offset;
       if (whence === 1) position += stream.position;
-      if (whence === 2) position += fs.fstatSync(stream.hostFd).size;
+      if (whence === 2) position += stream.pages ? stream.pages.length : fs.fstatSync(stream.hostFd).size;
       if (position < 0) throw new FS.ErrnoError(WASI.EINVAL);
       return position;
     },
