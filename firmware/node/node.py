@@ -4,14 +4,16 @@ import asyncio
 import io
 import os
 import sys
+import time
 
-from gatelink import events, framing
+from gatelink import events, framing, messages
 
-from .clock import Clock
+from .clock import Clock, kept
 from .errors import FlashError, JournalFull
 from .journal import Journal
 from .keystore import KeyStore
 from .uplink import Uplink
+from .wall import Wall
 
 try:
     from typing import Any, Callable
@@ -20,6 +22,9 @@ except ImportError:
 
 # FAULT codes
 TASK_DIED = 1
+CLOCK_CHIP = 2
+# machine.DEEPSLEEP_RESET of the ESP32
+_DEEPSLEEP = 4
 _CHUNK = 128
 _STUCK_MS = 2000
 # a device whose tasks die this often within this time starts over
@@ -48,7 +53,9 @@ def short_traceback(problem: BaseException) -> str:
 # uart: a machine.UART with room for a frame in its receive buffer; flash: node.flash; nvs: an esp32.NVS; role
 # and firmware as in HELLO; cause: machine.reset_cause(); ticks_ms: time.ticks_ms; reset: machine.reset;
 # on_command(action, argument) -> (RESULT code, detail); battery_mv() -> mV or None; watchdog: something with
-# feed(). Raises NotProvisioned: without keys a device neither records nor speaks. FlashError: no journal.
+# feed(); memory: a machine.RTC, for a device that sleeps deeply; slow_ms: ms of a clock that runs on meanwhile;
+# chip(uptime_ms) -> a clock chip such as drivers.ds3231.Ds3231.
+# Raises NotProvisioned: without keys a device neither records nor speaks. FlashError: no journal.
 class Node:
     def __init__(
         self,
@@ -65,6 +72,9 @@ class Node:
         watchdog: "Any" = None,
         heartbeat_ms: int = 60_000,
         random_bytes: "Callable[[int], bytes] | None" = None,
+        memory: "Any" = None,
+        slow_ms: "Callable[[], int] | None" = None,
+        chip: "Callable[[Callable[[], int]], Any] | None" = None,
     ) -> None:
         random_bytes = random_bytes or os.urandom
         self._uart = uart
@@ -75,10 +85,17 @@ class Node:
         self._watchdog = watchdog
         self._heartbeat_ms = heartbeat_ms
         keystore = KeyStore(nvs)
-        self.clock = Clock(ticks_ms)
         self.journal = Journal(flash, keystore.event_key, keystore)
         self.journal.mount()
+        self._memory = memory
+        self._slow_ms = slow_ms or _unix_ms
+        # partial IVs always take a new boot number; time and events go on in the old one after deep sleep
         self.boot = keystore.next_boot()
+        on = self._before_sleep(cause)
+        uptime_ms = slept_ms = 0
+        if on:
+            self.boot, uptime_ms, slept_ms = on
+        self.clock = Clock(ticks_ms, role == messages.TAG_ROLE, uptime_ms, slept_ms)
         self.uplink = Uplink(
             self.journal,
             self.clock,
@@ -99,13 +116,33 @@ class Node:
         self._recorded_ms = 0
         self._reported = [0, 0, 0]
         self._warned = False
-        self._note(events.BOOT, cause, firmware)
+        if not on:
+            self._note(events.BOOT, cause, firmware)
+        self._wall = Wall(chip(self.clock.uptime_ms), self.clock, self._note, CLOCK_CHIP) if chip else None
+        if self._wall:
+            self._wall.state()
+
+    # Call it right before machine.deepsleep(): with `memory` the device then wakes up in the same boot.
+    def hibernate(self) -> None:
+        if self._memory:
+            self._memory.memory(self.clock.keep(self.boot, self._slow_ms()))
+
+    # -> (boot, uptime_ms, slept_ms) to go on with, None for a new boot. Works once.
+    def _before_sleep(self, cause: int) -> "tuple[int, int, int] | None":
+        if not self._memory:
+            return None
+        data = bytes(self._memory.memory())
+        self._memory.memory(b"")
+        found = kept(data, self._slow_ms()) if cause == _DEEPSLEEP else None
+        return found if found and found[0] < self.boot else None
 
     # Stores an event; durable when its seq is returned. Raises JournalFull (counted, reported later),
     # FlashError, and MessageError for fields that its kind doesn't have.
     def record(self, kind: int, *fields: "Any") -> int:
         payload = events.encode(kind, *fields)
         self._notices()
+        if self._wall:
+            self._wall.before_event()
         return self._append(payload, kind)
 
     # A task of the application, supervised like the node's own. factory() makes its coroutine.
@@ -155,6 +192,8 @@ class Node:
                 for frame in self.decoder.feed(data):
                     self.uplink.receive(frame, self.clock.uptime_ms())
             self._notices()
+            if self._wall:
+                self._wall.contacted()
             self._wake.set()
 
     async def _transmit(self) -> None:
@@ -243,6 +282,11 @@ class Node:
 
 def _nothing() -> None:
     return None
+
+
+# The system's clock: on an ESP32 it runs through deep sleep, wherever it started.
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _unknown(_action: int, _argument: "Any") -> "tuple[int, str]":

@@ -14,6 +14,7 @@ except ImportError:
     pass
 
 STATUS_MS = 60_000
+_FRESH_MS = 1000
 _HELLO_MS = 1000
 # unanswered in a row before the session counts as gone
 _PATIENCE = 4
@@ -149,6 +150,10 @@ class Uplink:
                 out.append(self._seal(self._hello(now_ms)))
             return out
         self._hurry = False
+        fresh = self._status_tries or now_ms - self._status_sent_ms < _FRESH_MS
+        if self._clock.sleeper and not fresh and (self._alarms or self._ready()):
+            # says first how much of the time until these events was slept
+            self._status_due_ms = now_ms
         if now_ms >= self._status_due_ms:
             out.append(self._seal(self._status(now_ms)))
         for flight in self._flights:
@@ -208,7 +213,7 @@ class Uplink:
         self._status_sent_ms = now_ms
         self._status_due_ms = now_ms + self._pace.wait_ms(self._status_tries)
         self._status_tries += 1
-        self._told = self._clock.anchor
+        self._told = self._clock.told()
         if self._told or self._status_tries > 1:
             self._hold = False
         seq, mac8 = self._journal.chain()
@@ -336,6 +341,10 @@ class Uplink:
             self._pace.sample(now_ms - clock[0])
         self._status_tries = 0
         self._status_due_ms = now_ms + STATUS_MS
+        if clock[1] is None:
+            # an edge that doesn't know the time: the events don't wait for it
+            self._hold = False
+            return
         self._clock.contact(clock[0], now_ms, clock[1], clock[2])
         told = self._told
         if told is None or told[2] > 2 * self._clock.anchor[2] + 10:
