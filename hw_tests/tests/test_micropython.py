@@ -31,6 +31,11 @@ def test_aes_vectors() -> None:
     assert output.count(" ok") == 4
 
 
+def test_what_is_let_go_is_collected() -> None:
+    code, output = run(PROGRAMS / "heap.py")
+    assert (code, output) == (0, "ok\n")
+
+
 def test_exception_gives_traceback_and_code_1(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "helper.py").write_text("def boom():\n    raise ValueError('so')\n")

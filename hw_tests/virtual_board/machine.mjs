@@ -30,7 +30,7 @@ export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAU
   const adc = new Map();
   let watchdog = null;
   const world = {clock, bootUs, flash, nvs, pins, uarts, adc, i2c, sleep, pending, raiseIrq, raiseOnce, scratch: null,
-    rtc: Buffer.from(rtc, 'hex'), uniqueId: Buffer.from('246f28000001', 'hex'), booting: false};
+    rtc: Buffer.from(rtc, 'hex'), uniqueId: Buffer.from('246f28000001', 'hex'), collect: () => {}};
   // Replaced by whoever runs the VM; must not return.
   world.die = () => process.kill(process.pid, 'SIGKILL');
   flash.onCut = (op) => world.die('power', {op});
@@ -43,7 +43,10 @@ export function createMachine({clock, flashPath, bootUs = clock.now, cause = CAU
 
   world.calls = {
     // ms < 0: until an interrupt. 0 = time is up, -1 = keyboard interrupt, else the number of the interrupt.
-    wait: (ms) => clock.wait(ms < 0 ? Infinity : ms * 1000, () => (pending.length ? pending.shift() : 0)),
+    wait(ms) {
+      if (ms !== 0) world.collect();
+      return clock.wait(ms < 0 ? Infinity : ms * 1000, () => (pending.length ? pending.shift() : 0));
+    },
     reset: (soft) => world.die(soft ? 'soft' : 'reset'),
     reset_cause: () => cause,
     random: (length) => world.scratch.put(randomBytes(length)),

@@ -4,8 +4,9 @@ import path from 'node:path';
 import {Clock} from './clock.mjs';
 import {mountFolder} from './hostfs.mjs';
 import {createMachine} from './machine.mjs';
-import {createVm, execute} from './vm.mjs';
+import {createVm, execute, reportCrashes} from './vm.mjs';
 
+reportCrashes();
 const job = JSON.parse(process.argv[2]);
 const out = (bytes) => {
   for (let at = 0; at < bytes.length;) at += fs.writeSync(1, bytes, at);

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import path from 'node:path';
+import {collector} from './collect.mjs';
 import {install} from './clock.mjs';
 import {boardErrors, mountFolder} from './hostfs.mjs';
 
@@ -45,6 +46,7 @@ export async function createVm({world, stdout, ticksStartMs = 0}) {
   mp.registerJsModule('_vb', {
     ...world.calls,
     address,
+    collect: () => world.collect(),
     size: SCRATCH,
     ticks_us: () => {
       clock.spin();
@@ -54,8 +56,17 @@ export async function createVm({world, stdout, ticksStartMs = 0}) {
   boardErrors(mp.FS);
   mountFolder(mp.FS, SHIMS, path.join(HERE, 'lib'), {readOnly: true});
   mp.runPython(fs.readFileSync(path.join(HERE, 'lib', '_boot.py'), 'utf8'));
+  world.collect = collector(mp);
   spinning = true;
   return mp;
+}
+
+// An error that nobody expected: its stack and no more (the interpreter's loader is one line of 100 kB).
+export function reportCrashes() {
+  process.on('uncaughtException', (error) => {
+    fs.writeSync(2, `${String(error?.stack ?? error).slice(0, 4000)}\n`);
+    process.exit(70);
+  });
 }
 
 // Runs Python source; the exit code a process would have: 0, 1 with the traceback printed, or SystemExit's code.

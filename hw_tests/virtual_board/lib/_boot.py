@@ -28,6 +28,10 @@ time.time = lambda: int(_vb.system_ms()) // 1000
 time.time_ns = lambda: int(_vb.system_ms()) * 1000000
 os.sync = lambda: None  # every write is in the host's file when it returns
 
+import _gc
+
+sys.modules["gc"] = _gc
+
 import _aio
 
 _aio.install(asyncio)
