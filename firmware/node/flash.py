@@ -12,23 +12,25 @@ class PartitionFlash:
     block_size = 4096
 
     def __init__(self, partition: "Any") -> None:
-        self._partition = partition
+        self._read = partition.readblocks
+        self._write = partition.writeblocks
+        self._control = partition.ioctl
         self.size: int = partition.info()[3]
 
-    # addr and len(buf) must lie inside one block
+    # Reading and programming allocate nothing. addr and len(buf) must lie inside one block.
     def read_into(self, addr: int, buf: bytearray) -> None:
-        self._do(self._partition.readblocks, addr // 4096, buf, addr % 4096)
+        self._do(self._read, addr // 4096, buf, addr % 4096)
 
     # the three-argument form never erases
     def program(self, addr: int, data: bytes) -> None:
-        self._do(self._partition.writeblocks, addr // 4096, data, addr % 4096)
+        self._do(self._write, addr // 4096, data, addr % 4096)
 
     def erase(self, block: int) -> None:
-        self._do(self._partition.ioctl, 6, block)
+        self._do(self._control, 6, block, None)
 
-    def _do(self, operation: "Any", *arguments: "Any") -> None:
+    def _do(self, operation: "Any", first: int, second: "Any", offset: "int | None") -> None:
         try:
-            failed = operation(*arguments)
+            failed = operation(first, second) if offset is None else operation(first, second, offset)
         except OSError as problem:
             raise FlashError(str(problem)) from None
         if failed:

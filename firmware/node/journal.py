@@ -46,6 +46,9 @@ class Journal:
         # first seq held by each block, 0 where there is none: all the index there is
         self._first: "array[int]" = array("I", bytes(4 * self._blocks))
         self._buf = bytearray(_SLOT)
+        # made once: reading is what a device does most
+        self._view = memoryview(self._buf)
+        self._body = self._view[:60]
         self._probe = bytearray(_SLOT)
         self._head: int = self._blocks - 1
         self._used: int = self._slots
@@ -87,7 +90,7 @@ class Journal:
                     self._used = index + 1
                 if found:
                     newest = found
-                    self._mac = bytes(self._buf[52:60])
+                    self._mac = bytes(self._view[52:60])
         self._last = newest
         self.next_seq = newest + 1
         if self._marks:
@@ -114,6 +117,11 @@ class Journal:
         slot[: len(record)] = record
         slot[52:60] = mac
         struct.pack_into(">I", slot, 60, crc32(memoryview(slot)[:60]))
+        self._store(slot, seq, mac)
+        return seq
+
+    # Nothing is allocated from here on: a heap that is full can't part the counters from the flash.
+    def _store(self, slot: bytearray, seq: int, mac: bytes) -> None:
         for _ in range(_TRIES):
             if self._used == self._slots:
                 self._enter_block()
@@ -126,7 +134,6 @@ class Journal:
         self._mac = mac
         self._last = seq
         self.next_seq = seq + 1
-        return seq
 
     # Room is kept for what matters more: routine events wait from 75 % on, normal ones when 2 % is left.
     # event_class: 0 routine, 1 normal, 2 alarm.
@@ -250,16 +257,16 @@ class Journal:
         self.reads += 1
         if buf == _BLANK:
             return None
-        if crc32(memoryview(buf)[:60]) != struct.unpack_from(">I", buf, 60)[0] or buf[13] > _PAYLOAD_MAX:
+        if crc32(self._body) != struct.unpack_from(">I", buf, 60)[0] or buf[13] > _PAYLOAD_MAX:
             return 0
         return int(struct.unpack_from(">I", buf)[0])
 
     # Slot namedtuple of the valid slot in self._buf.
     def _decode(self) -> Slot:
-        buf = self._buf
-        seq, boot_high, boot_low, time_high, time_low, _, size = struct.unpack_from(_HEAD, buf)
-        payload = bytes(buf[_PAYLOAD_AT : _PAYLOAD_AT + size])
-        return Slot(seq, boot_high << 16 | boot_low, time_high << 32 | time_low, payload, bytes(buf[52:60]))
+        view = self._view
+        seq, boot_high, boot_low, time_high, time_low, _, size = struct.unpack_from(_HEAD, view)
+        payload = bytes(view[_PAYLOAD_AT : _PAYLOAD_AT + size])
+        return Slot(seq, boot_high << 16 | boot_low, time_high << 32 | time_low, payload, bytes(view[52:60]))
 
     # Block whose range holds seq, -1 when there is none. Batches read in order, so the last hit is tried
     # first.
