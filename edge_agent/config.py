@@ -73,6 +73,7 @@ class Config(NamedTuple):
     window: int
     offline_after_ms: int
     command_retry_ms: int
+    update_gap_ms: int
     clock_error_ms: int
     drift_ppm: int
     max_wait_ms: int
@@ -117,6 +118,7 @@ def load(path: Path | str) -> Config:
         window=cast(int, tables["link"]["window"]),
         offline_after_ms=cast(int, tables["link"]["offline_after_s"]) * 1000,
         command_retry_ms=cast(int, tables["link"]["command_retry_ms"]),
+        update_gap_ms=cast(int, tables["link"]["update_gap_ms"]),
         clock_error_ms=cast(int, tables["time"]["error_ms"]),
         drift_ppm=cast(int, tables["time"]["drift_ppm"]),
         max_wait_ms=cast(int, tables["commit"]["max_wait_ms"]),

@@ -155,6 +155,7 @@ TABLES: dict[str, tuple[Key, ...]] = {
             "silence, in event time, after which a device counts as offline",
         ),
         Key("command_retry_ms", 300, whole(20, 2_000), "pause before a command is sent again, event time"),
+        Key("update_gap_ms", 150, whole(20, 10_000), "pause between two chunks of an update, event time"),
     ),
     "time": (
         Key("error_ms", 50, whole(0, 3_600_000), "how far this machine's clock may be off (NTP: 10 to 50)"),

@@ -23,12 +23,15 @@ from edge_agent.store import devices
 from edge_agent.store import keys as key_store
 from edge_agent.store.database import Database, transaction
 from edge_agent.store.devices import Ledger
+from edge_agent.store.firmware import UpdateRow
 from edge_agent.switchboard import Switchboard
 from edge_agent.sync.uploader import Uploader
 from edge_agent.sync.wire import DeviceInfo
 from edge_agent.transports.port import Listener, Port
 from edge_agent.transports.serial import SerialPort
 from edge_agent.transports.udp import UdpPort
+from edge_agent.updates.courier import Courier, gap_ms
+from edge_agent.updates.release import Release
 from edge_agent.web.snapshot import Reporter
 from edge_agent.web.status import StatusServer
 
@@ -36,6 +39,7 @@ VERSION = "0.1.0"
 CLEAN_STOP = "clean_stop"
 EDGE_BOOT = "edge_boot"
 SWITCH_S = 0.001
+BUSY_FRAMES = 64  # so many frames wait for a commit: updates wait, too
 
 
 class Agent:
@@ -100,6 +104,18 @@ class Agent:
         self.ingest.on_full = self._full
         self.ingest.on_flowing = self._flowing
         self.ingest.on_stall = self._stalled
+        self.courier = Courier(
+            clock,
+            gap_ms(
+                config.update_gap_ms,
+                min((p.baudrate for p in config.ports if p.kind == "serial"), default=None),
+            ),
+            self.ingest.submit,
+            self.switchboard.sessions,
+            lambda: bool(self.ingest.stalled) or self.ingest.waiting > BUSY_FRAMES,
+        )
+        self.courier.restore(writer)
+        self.courier.on_end = self._update_over
         self._stalls = 0
         self._port_states: dict[str, bool] = {}
         reporter = Reporter(
@@ -111,6 +127,7 @@ class Agent:
             self.ports,
             self.ingest,
             self.uploader,
+            self.courier,
         )
         self.status = StatusServer(
             config.status_listen,
@@ -119,8 +136,10 @@ class Agent:
             self._command,
             self._rotate,
             self._revoke,
+            self._update,
         )
         self._watch: asyncio.Task[None] | None = None
+        self._carry: asyncio.Task[None] | None = None
         self.record(own_events.boot(VERSION, clean))
         self.log.info("starting", boot=boot, clean=clean, devices=len(config.devices), ports=len(self.ports))
 
@@ -141,6 +160,7 @@ class Agent:
             await self.stop()
             raise EdgeError(f"an address or certificate can't be used: {error}") from error
         self._watch = asyncio.create_task(self._check_silence(), name="silence")
+        self._carry = asyncio.create_task(self.courier.run(), name="updates")
         self.log.info("running", status_port=self.status.port)
 
     def tasks(self) -> list[asyncio.Future[None]]:
@@ -151,12 +171,13 @@ class Agent:
         for port in self.ports:
             if isinstance(port, SerialPort):
                 found += port.tasks
-        return found + ([self._watch] if self._watch is not None else [])
+        return found + [task for task in (self._watch, self._carry) if task is not None]
 
     async def stop(self) -> None:
         """Stops reading, commits what was read, closes; what the disk refused stays with the devices."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in (self._watch, self._carry):
+            if task is not None:
+                task.cancel()
         for port in self.ports:
             port.pause()
         self.record(own_events.own(own_events.STOPPED))
@@ -289,6 +310,17 @@ class Agent:
     async def _revoke(self, device: int) -> None:
         if device not in self.switchboard.revoked:
             await self._drop_key(self.switchboard.sessions[device])
+
+    async def _update(self, device: int, release: Release | None) -> None:
+        if release is None:
+            await self.courier.withdraw(device)
+            self.log.info("update withdrawn", device=device)
+        else:
+            await self.courier.begin(device, release)
+            self.log.info("update", device=device, version=release.about.ver, seq=release.about.seq)
+
+    def _update_over(self, row: UpdateRow) -> None:
+        self.log.info("update over", device=row.device, state=row.state, reason=row.reason)
 
     async def _check_silence(self) -> None:
         pause_s = min(max(self.clock.real_s(self.config.offline_after_ms / 4), 0.01), 5.0)

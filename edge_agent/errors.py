@@ -40,5 +40,9 @@ class OfficeRefusedError(EdgeError):
         super().__init__(f"HTTP {status} {field}: {message}" if field else f"HTTP {status}: {message}")
 
 
+class ReleaseError(EdgeError):
+    """What should go to a device is no release for it; the text says why."""
+
+
 class CommandRefusedError(EdgeError):
     """A command can't be sent as asked; the reason is the text."""

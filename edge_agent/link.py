@@ -25,6 +25,7 @@ from gatelink.errors import CborError, FrameError, GatelinkError
 from gatelink.messages import Ack, Events, Hello, Result, Status, Welcome
 
 REKEY_RETRY_MS = 2_000  # pause before a pending key is sent again to a device that speaks
+UPDATE_ID = 0  # cmd_id of a RESULT that answers an UPDATE
 MAX_HELD = 64  # different undecodable batches of a device that are kept
 
 
@@ -85,6 +86,8 @@ class Session:
             shared.clock, key, REKEY_RETRY_MS, shared.submit, self.send, self._new_id, self._rotated
         )
         self._keys = self.rotation.keys
+        self.on_result: Callable[[Result], None] = lambda _: None
+        self.on_hello: Callable[[], None] = lambda: None
 
     def restore(self, ledger: Ledger, row: SessionRow | None) -> None:
         """Goes on where the store says this device stood; no hello is needed after a restart of the edge."""
@@ -158,6 +161,8 @@ class Session:
             self._shared.submit(self._received(now_ms))
             self.commands.answered(message)
             self.rotation.answered(message)
+            if message.cmd_id == UPDATE_ID:
+                self.on_result(message)
 
     def _received(self, now_ms: int, **more: Any) -> Received:
         return Received(self.device, self._window.high, self._window.mask, now_ms, **more)
@@ -245,6 +250,7 @@ class Session:
             now_ms = self._clock.now_ms()
             error_ms = self._settings.clock_error_ms
             self.send(Welcome(hello.uptime_ms, now_ms, error_ms, self.acked_seq, self._settings.window))
+            self.on_hello()
         elif answer:
             self.ack()
         if self.rotation.next is not None:

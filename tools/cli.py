@@ -47,6 +47,19 @@ def _parser() -> argparse.ArgumentParser:
         )
         keys.set_defaults(handler=_edge_keys, does=does)
 
+    update = edge_commands.add_parser("update", help="give a device another firmware version")
+    update.add_argument("--device", type=int, required=True, help="the device's number")
+    wanted = update.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--release", type=Path, metavar="FOLDER", help="what tools.release has built")
+    wanted.add_argument("--withdraw", action="store_true", help="send no more of the one that is under way")
+    update.add_argument(
+        "--token-file", type=Path, required=True, metavar="FILE", help="the agent's control token"
+    )
+    update.add_argument(
+        "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
+    )
+    update.set_defaults(handler=_edge_update)
+
     office = commands.add_parser("office", help="the server in the property office")
     office_commands = office.add_subparsers(metavar="COMMAND", required=True)
     office_run = office_commands.add_parser("run", help="run the office server until it is told to stop")
@@ -113,6 +126,14 @@ def _edge_keys(wanted: argparse.Namespace) -> int:
 
     url = cast(str, wanted.url).removesuffix("/status")
     print(edge_keys.ask(url, wanted.token_file, wanted.device, wanted.does))
+    return DONE
+
+
+def _edge_update(wanted: argparse.Namespace) -> int:
+    from tools import edge_update
+
+    url = cast(str, wanted.url).removesuffix("/status")
+    print(edge_update.ask(url, wanted.token_file, wanted.device, wanted.release))
     return DONE
 
 

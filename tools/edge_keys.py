@@ -1,4 +1,4 @@
-"""Layer: asks a running edge agent to rotate or revoke a device's link key."""
+"""Layer: asks a running edge agent for what its control token allows: to rotate or revoke a device's link key."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ MAX_ANSWER = 65_536
 
 def ask(url: str, token_file: Path, device: int, does: str) -> str:
     """does: "rotate" or "revoke" -> what came of it, in a line. Raises ToolError."""
+    return _line(device, does, send(url, token_file, f"/devices/{device}/{does}", b"{}"))
+
+
+def send(
+    url: str,
+    token_file: Path,
+    path: str,
+    body: bytes | None,
+    kind: str = "application/json",
+    method: str = "POST",
+) -> dict[str, object]:
+    """One request that the control token allows -> the agent's answer. Raises ToolError with what it said."""
     if not url.startswith(("http://", "https://")):
         raise ToolError(f"--url {url}: right is an address such as http://127.0.0.1:8787")
     try:
@@ -22,22 +34,22 @@ def ask(url: str, token_file: Path, device: int, does: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ToolError(f"{token_file}: can't be read: {error}") from error
     request = urllib.request.Request(  # noqa: S310 - checked above
-        f"{url}/devices/{device}/{does}",
-        data=b"{}",
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        method="POST",
+        f"{url}{path}",
+        data=body,
+        headers={"Authorization": f"Bearer {token}", "Content-Type": kind},
+        method=method,
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
-            found = json.loads(answer.read(MAX_ANSWER))
+            found: dict[str, object] = dict(json.loads(answer.read(MAX_ANSWER)))
     except urllib.error.HTTPError as error:
         raise ToolError(f"{url}: {_said(error)}") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise ToolError(f"{url}: no answer ({reason}); is the edge agent running?") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ToolError(f"{url}: answers, but not as an edge agent does") from error
-    return _line(device, does, found)
+    return found
 
 
 def _said(error: urllib.error.HTTPError) -> str:

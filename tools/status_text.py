@@ -57,6 +57,13 @@ def describe(status: object) -> str:
             f" {_words(device.get('words'))}; acknowledged to {_shown(device.get('acked_seq'))},"
             f" {_shown(device.get('pending'))} pending, office complete to {_shown(held.get('complete_to'))}"
         )
+        update = _table(device.get("update"))
+        if update:
+            lines.append(
+                f"    version {_shown(update.get('version'))}: {_shown(update.get('phase'))},"
+                f" {_shown(update.get('bytes'))} of {_shown(update.get('of'))} bytes"
+                + (f", last refusal {_shown(update.get('refusal'))}" if update.get("refusal") else "")
+            )
         if _counts(device.get("rejects")) != "none":
             lines.append(f"    refused frames: {_counts(device.get('rejects'))}")
     lines.append(f"refused frames: {_counts(top.get('rejects'))}")

@@ -16,6 +16,7 @@ from edge_agent.store.database import Database
 from edge_agent.switchboard import Switchboard
 from edge_agent.sync.uploader import Uploader
 from edge_agent.transports.port import Port
+from edge_agent.updates.courier import Courier
 from edge_agent.web import words
 
 
@@ -32,6 +33,7 @@ class Reporter:
         ports: list[Port],
         ingest: Ingest,
         uploader: Uploader | None,
+        courier: Courier,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -41,6 +43,7 @@ class Reporter:
         self._ports = ports
         self._ingest = ingest
         self._uploader = uploader
+        self._courier = courier
         self._started_ms = clock.now_ms()
 
     async def snapshot(self) -> dict[str, Any]:
@@ -121,6 +124,7 @@ class Reporter:
             "words": words.contact(now_ms - heard if heard else None, session.online),
             "battery_mv": session.battery_mv,
             "key": session.rotation.describe(),
+            "update": self._courier.describe(session.device),
             "boot": session.boot,
             "frames": session.frames,
             "acked_seq": session.acked_seq,

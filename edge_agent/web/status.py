@@ -9,13 +9,16 @@ from typing import Any
 
 from aiohttp import web
 
-from edge_agent.errors import CommandRefusedError
+from edge_agent.errors import CommandRefusedError, ReleaseError
+from edge_agent.updates.release import MAX_BODY as MAX_BODY_RELEASE
+from edge_agent.updates.release import Release, unpack
 from gatelink.messages import Result
 
 Snapshot = Callable[[], Awaitable[dict[str, Any]]]
 Issue = Callable[[int, int, object, int], Awaitable[Result]]
 Rotate = Callable[[int, int], Awaitable[tuple[int, bool, str]]]
 Revoke = Callable[[int], Awaitable[None]]
+Update = Callable[[int, Release | None], Awaitable[None]]
 ACTIONS = {"open": 1, "close": 2, "stop": 3, "beep": 4}
 MAX_BODY = 4_096
 MAX_WITHIN_MS = 60_000
@@ -33,6 +36,7 @@ class StatusServer:
         issue: Issue,
         rotate: Rotate,
         revoke: Revoke,
+        update: Update,
     ) -> None:
         self._listen = listen
         self._token = token
@@ -40,6 +44,7 @@ class StatusServer:
         self._issue = issue
         self._rotate = rotate
         self._revoke = revoke
+        self._update = update
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -50,6 +55,8 @@ class StatusServer:
         app.router.add_post("/devices/{device}/commands", self._command)
         app.router.add_post("/devices/{device}/rotate", self._rotation)
         app.router.add_post("/devices/{device}/revoke", self._revocation)
+        app.router.add_post("/devices/{device}/update", self._release)
+        app.router.add_delete("/devices/{device}/update", self._release)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, *self._listen)
@@ -104,6 +111,28 @@ class StatusServer:
             return _error(404, "device", "not provisioned here")
         return _json({"v": 1, "revoked": True})
 
+    async def _release(self, request: web.Request) -> web.Response:
+        """POST: a release (CBOR) for this device; DELETE: no more of it."""
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
+        try:
+            device = int(request.match_info["device"])
+            release = unpack(await _whole(request)) if request.method == "POST" else None
+            await self._update(device, release)
+        except ReleaseError as error:
+            return _error(400, "", str(error))
+        except ValueError:
+            return _error(400, "device", "a number")
+        except KeyError:
+            return _error(404, "device", "not provisioned here, or no update is under way")
+        if release is None:
+            return _json({"v": 1, "state": "withdrawn"})
+        about = release.about
+        return _json(
+            {"v": 1, "state": "sending", "version": about.ver, "seq": about.seq, "bytes": release.size}
+        )
+
     async def _command(self, request: web.Request) -> web.Response:
         refused = self._refused(request)
         if refused is not None:
@@ -128,6 +157,16 @@ class StatusServer:
         except KeyError:
             return _error(404, "device", "not provisioned here")
         return _json({"v": 1, "cmd_id": result.cmd_id, "code": result.code, "detail": result.detail})
+
+
+async def _whole(request: web.Request) -> bytes:
+    """A release is longer than what else is sent here. Raises ReleaseError."""
+    body = bytearray()
+    async for part in request.content.iter_chunked(65_536):
+        body += part
+        if len(body) > MAX_BODY_RELEASE:
+            raise ReleaseError(f"longer than {MAX_BODY_RELEASE:,} bytes")
+    return bytes(body)
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:

@@ -329,7 +329,9 @@ class VirtualBoard:
         self, cause: str, rtc: str, *, raw_repl: bool = False, wake_reason: int = 0
     ) -> BoardProcess:
         code = stock_code() if self._code is None else self._code
-        main = str(self._main) if self._main else self._flashed()
+        if self._main is None:
+            self._flash_factory()
+        main = str(self._main) if self._main else None
         settings = {
             "mode": "manual" if self.manual else "scaled",
             "speed": self.speed,
@@ -384,7 +386,7 @@ class VirtualBoard:
                 self.resets += 1
                 self._restarted.notify_all()
 
-    def _flashed(self) -> None:
+    def _flash_factory(self) -> None:
         """What the factory writes over USB beside /lib: the boot selector and what starts the role."""
         shutil.copyfile(wiring.REPO / "firmware" / "boot.py", self.files / "boot.py")
         (self.files / "main.py").write_text(f'import boot\n\nboot.run("{self.role}.main")\n', encoding="utf-8")
