@@ -161,15 +161,16 @@ class Uplink:
                 self._send(flight, now_ms, out)
         self._flights = [flight for flight in self._flights if flight.last]
         self._send_alarms(now_ms, out)
-        while self._ready():
+        # one at a time: several at once would need as many times the memory, and a tap would wait for all
+        if self._ready():
             flight = _Flight(self._cursor, self._journal.next_seq - 1)
             self._send(flight, now_ms, out)
-            if not flight.last:
+            if flight.last:
+                self._cursor = flight.last + 1
+                self._flights.append(flight)
+            else:
                 # damaged up to the end: told as skipped in front of whatever comes next
                 self._cursor = self._journal.next_seq
-                break
-            self._cursor = flight.last + 1
-            self._flights.append(flight)
         return out
 
     # How long poll() has nothing to do unless something arrives or is journalled, in ms.
