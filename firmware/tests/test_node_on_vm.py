@@ -17,6 +17,7 @@ SUITES = (
     "test_journal_short_cuts",
     "test_keystore",
     "test_node",
+    "test_piv_cuts",
     "test_rekey",
     "test_uplink",
     "test_uplink_hostile",
