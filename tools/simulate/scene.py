@@ -121,10 +121,6 @@ def build(scene: Scene, proxy_port: int) -> dict[int, VirtualBoard]:
     for seed, entry in enumerate(plan.devices):
         role = "tag" if isinstance(entry, Tag) else "barrier"
         application = "patrol_tag" if role == "tag" else "barrier"
-        # what a technician puts onto the device beside its packages
-        main = scene.board_folder(entry.device) / "main.py"
-        main.parent.mkdir(parents=True)
-        main.write_text(f"import {application}.main\n", encoding="utf-8")
         keys = provision.new_keys(entry.device, role, entry.name_zh, name_en=entry.name_en)
         provision.add_to_edge(scene.edge_config.parent / "devices.toml", keys)
         provision.add_to_office(scene.office_config.parent / "devices.toml", plan.site, keys)
@@ -134,7 +130,6 @@ def build(scene: Scene, proxy_port: int) -> dict[int, VirtualBoard]:
             application,
             speed=scene.pace.speed,
             seed=seed,
-            main=main,
             started_ms=scene.pace.started_ms,
         )
         board.provision(keys.device, keys.link_key, keys.event_key, keys.epoch, config)
