@@ -1,17 +1,19 @@
-# Layer: PN532 NFC reader as a state machine over its serial bytes (HSU). Sans-IO: bytes and time in, UIDs and
-# bytes out. While no card is near the chip searches by itself and nothing is sent: its answer is the
-# interrupt.
+# Layer: PN532 NFC reader as a state machine over its frames, on a UART (HSU) or I2C. Sans-IO: bytes and time in,
+# UIDs and bytes out. On mains the chip searches by itself and nothing is sent: its answer is the interrupt. On
+# battery (economy) it looks once, powers down and rests.
 from .pn532_frames import ACK, GOT_ACK, GOT_DAMAGED, GOT_ERROR, GOT_NACK, NACK, WAKE, Parser, build
 from .uid import LENGTHS
 
 _SAM_CONFIGURATION = 0x14
 _RF_CONFIGURATION = 0x32
 _IN_LIST_PASSIVE_TARGET = 0x4A
+_POWER_DOWN = 0x16
 
-_SETUP = (
-    (_SAM_CONFIGURATION, b"\x01\x14\x01"),  # normal mode, no SAM
-    (_RF_CONFIGURATION, b"\x05\xff\x01\xff"),  # search for a card without end
-)
+_SAM = (_SAM_CONFIGURATION, b"\x01\x14\x01")  # normal mode, no SAM, IRQ line in use
+_SETUP = (_SAM, (_RF_CONFIGURATION, b"\x05\xff\x01\xff"))  # search for a card without end
+_SETUP_ECONOMY = (_SAM, (_RF_CONFIGURATION, b"\x05\xff\x01\x00"))  # one look
+_REST = (_POWER_DOWN, b"\x90\x00")  # its host's bus wakes it: I2C, HSU
+_POCKET = (_POWER_DOWN, b"\x98\x01")  # a field from outside, too, and then its IRQ line says so
 _LISTEN = (_IN_LIST_PASSIVE_TARGET, b"\x01\x00")  # one card, 106 kbit/s type A
 
 ANSWER_MS = 500  # for ACK and for the answer of a set-up command; the data sheet's 15 ms are for an idle host
@@ -23,11 +25,18 @@ MAX_TRIES = 3
 RETRY_MS = 1_000
 MAX_RETRY_MS = 30_000
 
-_SENDING, _WAIT_ACK, _WAIT_ANSWER, _LISTENING, _HOLDING, _RESTING = range(6)
+_SENDING, _WAIT_ACK, _WAIT_ANSWER, _LISTENING, _HOLDING, _RESTING, _PAUSED = range(7)
+_QUIET = (_LISTENING, _HOLDING, _RESTING, _PAUSED)
 
 
 class Pn532:
-    def __init__(self, now_ms: int) -> None:
+    # wake: what has to go before a command to a chip that may be asleep; pause_ms: rest between two looks for a
+    # card, 0: it searches all the time
+    def __init__(self, now_ms: int, wake: bytes = WAKE, pause_ms: int = 0) -> None:
+        self._wake = wake
+        self._pause_ms = pause_ms
+        self._closing = False  # the next command is to power down
+        self.off = False  # powered down until the host resets
         self._parser = Parser()
         self._phase = _SENDING
         self._step = 0
@@ -54,6 +63,36 @@ class Pn532:
             return self._handle(self._parser.skip(), now_ms)
         return None
 
+    # May the host sleep now? What comes next is a card, or due by next_wake_ms().
+    @property
+    def quiet(self) -> bool:
+        return self._phase in _QUIET and not self._answer and not self._parser.partial
+
+    # pause_ms: as above, from now on. Call poll() afterwards.
+    def economy(self, pause_ms: int, now_ms: int) -> None:
+        if pause_ms != self._pause_ms:
+            self._pause_ms = pause_ms
+            self._step = min(self._step, 1)
+            self._begin(now_ms)
+
+    # Power down for long: .off tells when. Only a new Pn532 brings it back.
+    def pocket(self, now_ms: int) -> None:
+        self._pause_ms = -1
+        self._closing = True
+        self._begin(now_ms)
+
+    # The host slept and the chip's answer woke it: on a UART the answer is damaged.
+    def woken(self, now_ms: int) -> None:
+        if self._phase == _LISTENING:
+            self._parser.reset()
+            self._answer = NACK
+            self._due_ms = now_ms + ANSWER_MS
+
+    # Ends a search; any other command that runs is waited for.
+    def _begin(self, now_ms: int) -> None:
+        if self._phase in (_LISTENING, _HOLDING, _PAUSED):
+            self._due_ms = now_ms
+
     # -> bytes to send, b"" for none. Call after every receive().
     def poll(self, now_ms: int) -> bytes:
         if self._answer:
@@ -64,7 +103,6 @@ class Pn532:
         phase = self._phase
         if phase == _LISTENING:
             # ACK from the host ends the command that is running
-            self._phase = _SENDING
             return ACK + self._send(now_ms)
         if phase in (_WAIT_ACK, _WAIT_ANSWER):
             self._failed(now_ms)
@@ -84,13 +122,21 @@ class Pn532:
             return min(self._due_ms, self._heard_ms + PARTIAL_MS)
         return self._due_ms
 
+    # Which command is next or under way.
+    def _command(self) -> "tuple[int, bytes]":
+        if self._step < len(_SETUP):
+            return (_SETUP_ECONOMY if self._pause_ms else _SETUP)[self._step]
+        if self._closing:
+            return _REST if self._pause_ms >= 0 else _POCKET
+        return _LISTEN
+
     def _send(self, now_ms: int) -> bytes:
-        setting_up = self._step < len(_SETUP)
-        command, data = _SETUP[self._step] if setting_up else _LISTEN
+        command, data = self._command()
+        wake = self._wake if not self._step or self._phase == _PAUSED else b""
         self._phase = _WAIT_ACK
         self._asked_ms = now_ms
         self._due_ms = now_ms + ANSWER_MS
-        return (b"" if self._step else WAKE) + build(command, data)
+        return wake + build(command, data)
 
     def _handle(self, items: "list[tuple[int, bytes]]", now_ms: int) -> "bytes | None":
         uid = None
@@ -112,12 +158,12 @@ class Pn532:
         return uid
 
     def _acknowledged(self, now_ms: int) -> None:
-        if self._step < len(_SETUP):
+        if self._command() is not _LISTEN:
             self._phase = _WAIT_ANSWER
             self._due_ms = now_ms + ANSWER_MS
         else:
             self._phase = _LISTENING
-            self._due_ms = now_ms + CHECK_MS
+            self._due_ms = now_ms + (ANSWER_MS if self._pause_ms else CHECK_MS)
             self.ready = True
             self._tries = 0
             self._retry_ms = RETRY_MS
@@ -137,15 +183,21 @@ class Pn532:
             self._retry_ms = min(self._retry_ms * 2, MAX_RETRY_MS)
 
     def _answered(self, code: int, data: bytes, now_ms: int) -> "bytes | None":
-        setting_up = self._step < len(_SETUP)
+        command = self._command()
         # an answer tells that its command arrived, also when the ACK before it was lost
-        if self._phase == _WAIT_ACK and code == (_SETUP[self._step] if setting_up else _LISTEN)[0] + 1:
+        if self._phase == _WAIT_ACK and code == command[0] + 1:
             self._acknowledged(now_ms)
-        if self._phase == _WAIT_ANSWER and setting_up and code == _SETUP[self._step][0] + 1:
-            self._step += 1
+        if self._phase == _WAIT_ANSWER and code == command[0] + 1:
             self._tries = 0
             self._phase = _SENDING
             self._due_ms = now_ms
+            if self._step < len(_SETUP):
+                self._step += 1
+            else:
+                self._closing = False
+                self._phase = _PAUSED
+                self.off = self._pause_ms < 0
+                self._due_ms = now_ms + (CHECK_MS << 16 if self.off else self._pause_ms)
             return None
         if self._phase != _LISTENING or code != _IN_LIST_PASSIVE_TARGET + 1:
             self.errors += 1
@@ -155,7 +207,14 @@ class Pn532:
         self._due_ms = now_ms + HOLD_MS
         uid = _uid(data)
         if uid is None:
-            self.errors += 1 if data[:1] != b"\x00" else 0  # no target: the search was ended
+            if data[:1] != b"\x00":
+                self.errors += 1
+            else:
+                # nobody there: the search was ended
+                self._last = b""
+                if self._pause_ms:
+                    self._closing = True
+                    self._due_ms = now_ms
             return None
         if quick and uid == self._last:
             return None

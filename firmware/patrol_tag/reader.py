@@ -1,8 +1,9 @@
-# Layer: the PN532 state machine on its UART. Sleeps until the chip speaks or a deadline of the machine
+# Layer: the PN532 state machine on its UART or I2C port. Sleeps until the chip speaks or a deadline of the machine
 # passes.
 import asyncio
 
 from drivers.pn532 import Pn532
+from drivers.pn532_frames import WAKE
 
 try:
     from typing import Any, Callable
@@ -15,7 +16,8 @@ _BOOT_MS = 10
 
 class Reader:
     # uart: any(), read(), write(); flag: set by its interrupt; reset: output pin (0 = reset) or None;
-    # clock: () -> ms; on_card: (uid, now_ms) -> None; on_trouble: () -> None, once per outage
+    # clock: () -> ms; on_card: (uid, now_ms) -> None; on_trouble: () -> None, once per outage;
+    # wake: as in Pn532
     def __init__(
         self,
         uart: "Any",
@@ -24,6 +26,7 @@ class Reader:
         clock: "Callable[[], int]",
         on_card: "Callable[[bytes, int], None]",
         on_trouble: "Callable[[], None]",
+        wake: bytes = WAKE,
     ) -> None:
         self._uart = uart
         self._flag = flag
@@ -31,10 +34,30 @@ class Reader:
         self._clock = clock
         self._on_card = on_card
         self._on_trouble = on_trouble
-        self.chip = Pn532(clock())
+        self._wake = wake
+        self._pause_ms = 0
+        self.chip = Pn532(clock(), wake)
+
+    # pause_ms: between two looks for a card, 0: the chip searches all the time
+    def economy(self, pause_ms: int) -> None:
+        if pause_ms != self._pause_ms:
+            self._pause_ms = pause_ms
+            self.chip.economy(pause_ms, self._clock())
+            self._flag.set()
+
+    # Chip off, for deep sleep: see .chip.off.
+    def pocket(self) -> None:
+        self.chip.pocket(self._clock())
+        self._flag.set()
+
+    # After a light sleep: what the interrupt would have said. answered: the chip's answer was what ended it.
+    def woken(self, answered: bool) -> None:
+        if answered:
+            self.chip.woken(self._clock())
+        self._flag.set()
 
     async def run(self) -> None:
-        chip = self.chip = Pn532(self._clock())
+        chip = self.chip = Pn532(self._clock(), self._wake, self._pause_ms)
         told = False
         while True:
             # none twice in a row: a long answer is in the buffer before its interrupt

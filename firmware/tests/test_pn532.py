@@ -233,3 +233,125 @@ def test_a_megabyte_of_garbage_is_bounded_and_harmless():
             now_ms += 1000
             found = chip.receive(target(UID4), now_ms)
     assert found == UID4
+
+
+ECONOMY_SETUP = (SETUP[0], (0x32, b"\x05\xff\x01\x00"))
+REST = frames.build(0x16, b"\x90\x00")
+POCKET = frames.build(0x16, b"\x98\x01")
+
+
+def economical(pause_ms=300):
+    chip = Pn532(0, pause_ms=pause_ms)
+    for code, data in ECONOMY_SETUP:
+        assert chip.poll(0).endswith(frames.build(code, data))
+        chip.receive(frames.ACK + answer(code + 1), 0)
+    assert chip.poll(0) == LISTEN
+    chip.receive(frames.ACK, 0)
+    return chip
+
+
+def test_on_battery_it_looks_once_powers_down_and_rests():
+    chip = economical()
+    assert chip.quiet
+    now_ms = 30
+    for _ in range(5):
+        assert chip.receive(answer(0x4B, b"\x00"), now_ms) is None
+        assert chip.poll(now_ms) == REST
+        assert not chip.quiet
+        chip.receive(frames.ACK + answer(0x17, b"\x00"), now_ms + 3)
+        assert chip.quiet
+        assert chip.next_wake_ms() == now_ms + 3 + 300
+        assert chip.poll(now_ms + 302) == b""
+        now_ms += 303
+        assert chip.poll(now_ms) == frames.WAKE + LISTEN
+        chip.receive(frames.ACK, now_ms)
+        now_ms += 30
+    assert chip.errors == 0
+    assert chip.ready
+    # no answer at all is found soon, not after a minute
+    assert chip.next_wake_ms() <= now_ms + ANSWER_MS
+
+
+def test_on_battery_a_card_that_left_is_a_new_card():
+    chip = economical()
+    assert chip.receive(target(UID4), 20) == UID4
+    now_ms = 20 + HOLD_MS
+    assert chip.poll(now_ms) == LISTEN  # still awake
+    chip.receive(frames.ACK, now_ms)
+    assert chip.receive(target(UID4), now_ms + 20) is None
+    now_ms += 20 + HOLD_MS
+    chip.poll(now_ms)
+    chip.receive(frames.ACK, now_ms)
+    chip.receive(answer(0x4B, b"\x00"), now_ms + 30)
+    assert chip.poll(now_ms + 30) == REST
+    chip.receive(frames.ACK + answer(0x17, b"\x00"), now_ms + 30)
+    now_ms = chip.next_wake_ms()
+    chip.poll(now_ms)
+    chip.receive(frames.ACK, now_ms)
+    assert chip.receive(target(UID4), now_ms + 20) == UID4
+
+
+def test_from_mains_to_battery_and_back():
+    chip = listening()
+    chip.economy(300, 5000)
+    assert chip.poll(5000) == frames.ACK + frames.build(*ECONOMY_SETUP[1])
+    chip.receive(frames.ACK + answer(0x33), 5001)
+    assert chip.poll(5001) == LISTEN
+    chip.receive(frames.ACK, 5002)
+    chip.receive(answer(0x4B, b"\x00"), 5030)
+    assert chip.poll(5030) == REST
+    chip.receive(frames.ACK + answer(0x17, b"\x00"), 5031)
+    chip.economy(0, 5100)
+    assert chip.poll(5100) == frames.WAKE + frames.build(*SETUP[1])
+    chip.receive(frames.ACK + answer(0x33), 5101)
+    assert chip.poll(5101) == LISTEN
+    chip.receive(frames.ACK, 5102)
+    assert chip.next_wake_ms() == 5102 + CHECK_MS
+    assert chip.receive(target(UID7), 9000) == UID7
+
+
+def test_pocket_powers_the_chip_down_from_every_phase():
+    for economy in (False, True):
+        for after in range(5):
+            chip = economical() if economy else listening()
+            now_ms = 5000
+            if after == 1:
+                chip.receive(target(UID4), now_ms)
+            if after == 2:
+                chip.receive(answer(0x4B, b"\x00"), now_ms)
+            if after >= 3:
+                chip.receive(answer(0x4B, b"\x00"), now_ms)
+                chip.poll(now_ms + HOLD_MS)
+            if after == 4:
+                chip.receive(frames.ACK, now_ms + HOLD_MS)
+                chip.receive(answer(0x17, b"\x00"), now_ms + HOLD_MS)
+            now_ms += HOLD_MS
+            chip.pocket(now_ms)
+            sent = b""
+            for _ in range(40):
+                out = chip.poll(now_ms)
+                sent += out
+                for reply, command in ((0x33, ECONOMY_SETUP[1]), (0x17, (0x16, b"\x98\x01"))):
+                    if frames.build(*command) in out:
+                        chip.receive(frames.ACK + answer(reply, b"\x00"), now_ms)
+                if chip.off:
+                    break
+                now_ms = max(now_ms + 1, min(chip.next_wake_ms(), now_ms + ANSWER_MS))
+            assert chip.off, (economy, after)
+            assert chip.quiet
+            assert POCKET in sent
+            assert chip.poll(now_ms + 3_600_000) == b""
+
+
+def test_an_answer_that_woke_the_host_is_fetched_again():
+    chip = listening()
+    chip.woken(7000)
+    assert not chip.quiet
+    assert chip.poll(7000) == frames.NACK
+    assert chip.receive(target(UID10)[3:], 7001) is None  # the tail of what was lost
+    assert chip.receive(target(UID10), 7005) == UID10
+    # nothing to repeat: the search starts again
+    chip = listening()
+    chip.woken(7000)
+    assert chip.poll(7000) == frames.NACK
+    assert chip.poll(7000 + ANSWER_MS) == frames.ACK + LISTEN

@@ -20,7 +20,9 @@ HOST_ONLY = {
 # Chips that a role does not have.
 NOT_FOR = {
     "patrol_tag": ("firmware/drivers/wiegand.py",),
-    "barrier": tuple(f"firmware/drivers/{name}.py" for name in ("battery", "pn532", "pn532_frames")),
+    "barrier": tuple(
+        f"firmware/drivers/{name}.py" for name in ("battery", "pn532", "pn532_frames", "pn532_i2c")
+    ),
 }
 
 
