@@ -49,6 +49,8 @@ class Journal:
         # made once: reading is what a device does most
         self._view = memoryview(self._buf)
         self._body = self._view[:60]
+        self._kept_sum = self._view[60:]
+        self._sum = bytearray(4)
         self._probe = bytearray(_SLOT)
         self._head: int = self._blocks - 1
         self._used: int = self._slots
@@ -257,7 +259,8 @@ class Journal:
         self.reads += 1
         if buf == _BLANK:
             return None
-        if crc32(self._body) != struct.unpack_from(">I", buf, 60)[0] or buf[13] > _PAYLOAD_MAX:
+        struct.pack_into(">I", self._sum, 0, crc32(self._body))
+        if self._sum != self._kept_sum or buf[13] > _PAYLOAD_MAX:
             return 0
         return int(struct.unpack_from(">I", buf)[0])
 
@@ -272,12 +275,13 @@ class Journal:
     # first.
     def _locate(self, seq: int) -> int:
         first = self._first
-        near = self._near
-        for block in (near, (near + 1) % self._blocks):
+        block = self._near
+        for _ in range(2):
             after = first[(block + 1) % self._blocks]
             if 0 < first[block] <= seq and (seq < after or (block == self._head and seq <= self._last)):
                 self._near = block
                 return block
+            block = (block + 1) % self._blocks
         best = 0
         found = -1
         for block in range(self._blocks):
