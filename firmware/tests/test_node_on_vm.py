@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SUITES = (
     "test_clock",
+    "test_forgery",
     "test_ds3231",
     "test_journal",
     "test_journal_short_cuts",
