@@ -6,6 +6,7 @@ So nothing has to be remembered here: after any interruption the next question i
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections import deque
 
 from edge_agent.updates.release import Release
@@ -41,8 +42,10 @@ class Sender:
         self._limit = MAX_EFFORT * (release.size // CHUNK + len(self._names) + 20)
         self._name = ""
         self._queue: deque[int] = deque()
-        self._flight: dict[tuple[str, int], int] = {}
-        self._question = 0
+        self._flight: dict[tuple[str, int], tuple[int, int]] = {}  # -> sent_ms, CRC-32
+        # The chunk with the signature: two versions never share it, and the device compares no other.
+        self._asking = (len(release.signed) - 33) // CHUNK * CHUNK
+        self._question = self._asking
         self._ask_ms = 0
         self._rto_ms = RTO_MS
         self._failures = 0
@@ -51,7 +54,7 @@ class Sender:
         """The message that is due now, if any."""
         if self.state != SENDING:
             return None
-        if any(now_ms - sent_ms > self._rto_ms for sent_ms in self._flight.values()):
+        if any(now_ms - sent_ms > self._rto_ms for sent_ms, _ in self._flight.values()):
             self._rto_ms = min(self._rto_ms * 2, RTO_MAX_MS)
             self.phase = "no answer"
             self._ask(now_ms)
@@ -74,18 +77,20 @@ class Sender:
         self._ask(now_ms)
 
     def answered(self, result: Result, now_ms: int) -> None:
-        """RESULT of an UPDATE: code and "word name offset"; see firmware/UPDATES.md."""
-        word, _, about = result.detail.partition(" ")
-        name, _, at = about.rpartition(" ")
+        """RESULT of an UPDATE: code and "word name offset crc32"; see firmware/UPDATES.md."""
         if self.state != SENDING:
             return
-        if not name or not at.isdigit():
+        parts = result.detail.split(" ")
+        if len(parts) != 4 or not parts[2].isdigit():
             self._stall("takes_no_updates", now_ms + FAILED_MS)
             return
-        offset = int(at)
-        sent_ms = self._flight.pop((name, offset), None)
-        if sent_ms is not None:
-            self._rto_ms = min(max(RTO_MS, 4 * (now_ms - sent_ms)), RTO_MAX_MS)
+        word, name, offset = parts[0], parts[1], int(parts[2])
+        asked = (MANIFEST, self._question) if word == "want" else (name, offset)
+        flight = self._flight.get(asked)
+        if flight is None or parts[3] != f"{flight[1]:08x}":
+            return  # late, or of another version
+        sent_ms, _ = self._flight.pop(asked)
+        self._rto_ms = min(max(RTO_MS, 4 * (now_ms - sent_ms)), RTO_MAX_MS)
         if word == "want":
             self._wanted(name, offset, now_ms)
         elif result.code == NOT_YET:
@@ -112,7 +117,7 @@ class Sender:
     def _ask(self, at_ms: int) -> None:
         self._queue.clear()
         self._flight.clear()
-        self._question = 0
+        self._question = self._asking
         self._ask_ms = at_ms
 
     def _stall(self, reason: str, until_ms: int) -> None:
@@ -125,14 +130,12 @@ class Sender:
         self._ask(0)
 
     def _chunk(self, name: str, data: bytes, offset: int, now_ms: int) -> Update:
-        self._flight[name, offset] = now_ms
+        chunk = data[offset : offset + CHUNK]
+        self._flight[name, offset] = (now_ms, crc32(chunk))
         self.sent += 1
-        return Update(name, len(data), offset, data[offset : offset + CHUNK])
+        return Update(name, len(data), offset, chunk)
 
     def _wanted(self, name: str, offset: int, now_ms: int) -> None:
-        """A late answer to an older question does no harm: what is sent twice is kept once."""
-        for key in [key for key in self._flight if key[0] == MANIFEST]:
-            del self._flight[key]
         data = self.release.signed if name == MANIFEST else self.release.files.get(name)
         if data is None or offset % CHUNK or offset >= len(data):
             self._ask(now_ms + BUSY_MS)
@@ -146,8 +149,7 @@ class Sender:
             return
         self.phase = "sending"
         self._name = name
-        under_way = {at for flying, at in self._flight if flying == name}
-        self._queue = deque(at for at in range(offset, len(data), CHUNK) if at not in under_way)
+        self._queue = deque(range(offset, len(data), CHUNK))
         before = self._names[: self._names.index(name)]
         self.held = sum(len(self.release.files[each]) for each in before) + offset
 
@@ -155,7 +157,7 @@ class Sender:
         if name == MANIFEST:
             self.phase = "waiting to restart"
             self.held = self.release.size
-            self._question = 0
+            self._question = self._asking
             self._ask_ms = now_ms + READY_MS
             return
         self.held = min(self.held + min(CHUNK, len(self.release.files[name]) - offset), self.release.size)

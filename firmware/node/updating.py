@@ -2,6 +2,7 @@
 # waits for the device, it ends in a restart at a moment that disturbs nobody. UPDATES.md has the rules.
 import asyncio
 import sys
+from binascii import crc32
 
 import boot
 
@@ -73,19 +74,21 @@ class Updating:
         node.uplink.on_update = self.take
         node.supervise(self.run)
 
-    # message: an UPDATE -> (code, detail) of its RESULT: a word, then the chunk it is about. "want": the chunk
-    # that is missed first.
+    # message: an UPDATE -> (code, detail) of its RESULT: a word, the chunk it is about ("want": the one that is
+    # missed first), CRC-32 of the chunk that is answered.
     def take(self, message: "Any") -> "tuple[int, str]":
         self._due = True
         self._event.set()
         update = self._update
-        about = message.name + " " + str(message.offset)
-        if update is None or self._busy():
-            return messages.NOT_YET, "busy " + about
-        code = update.handle(message.name, message.total, message.offset, bytes(message.chunk))
-        if code == messages.DONE and message.name == "manifest" and self._refused:
-            return messages.REFUSED, self._refused + " " + about
-        return code, (update.reason or "ok") + " " + (update.detail or about)
+        name, total, offset, data = message
+        code, word, about = messages.NOT_YET, "busy", name + " " + str(offset)
+        if update is not None and not self._busy():
+            code = update.handle(name, total, offset, bytes(data))
+            word = update.reason or "ok"
+            about = update.detail or about
+            if code == messages.DONE and name == "manifest" and self._refused:
+                code, word = messages.REFUSED, self._refused
+        return code, "%s %s %08x" % (word, about, crc32(data))
 
     async def run(self) -> None:
         while True:
