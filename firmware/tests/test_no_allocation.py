@@ -3,11 +3,12 @@
 # where the interpreter can do that; elsewhere the same code runs unlocked.
 import asyncio
 
+from drivers.buttons import Contacts
+from drivers.wiegand import MAX_BITS, Wiegand
+
 from barrier.barrier import DOWN, OFF, UP
 from barrier.loops import OCCUPIED, SafetyLoop
 from barrier.relay import Relays
-from drivers.buttons import Contacts
-from drivers.wiegand import MAX_BITS, Wiegand
 from firmware.tests.test_node import Bench
 from node.flash import PartitionFlash
 from node.journal import Journal
