@@ -100,11 +100,27 @@ def _parser() -> argparse.ArgumentParser:
     provision.add_argument(
         "--board", type=Path, metavar="FOLDER", help="also write a virtual board's flash there"
     )
+    provision.add_argument(
+        "--port", metavar="PORT", help="write a device's keys over its USB console, e.g. /dev/ttyUSB0"
+    )
     provision.add_argument("--device-config", type=Path, metavar="FILE", help="config.json for the device")
     provision.add_argument(
         "--rekey", action="store_true", help="replace keys that are already there (next epoch)"
     )
     provision.set_defaults(handler=_provision)
+
+    flash = commands.add_parser("flash", help="put MicroPython and a role's program onto a device")
+    flash.add_argument("--port", required=True, help="its USB console, e.g. /dev/ttyUSB0")
+    flash.add_argument("--role", required=True, choices=("tag", "barrier"))
+    flash.add_argument("--board", default="esp32_devkit", help="file of pins (default esp32_devkit)")
+    flash.add_argument("--image", type=Path, metavar="FILE", help="MicroPython's .bin for this chip, for esptool")
+    flash.add_argument(
+        "--table", choices=("4mb", "8mb"), default="8mb", help="partitions that go with --image (default 8mb)"
+    )
+    flash.add_argument(
+        "--erase", action="store_true", help="with --image: erase all first, journal and keys with it"
+    )
+    flash.set_defaults(handler=_flash)
     return parser
 
 
@@ -185,10 +201,30 @@ def _provision(wanted: argparse.Namespace) -> int:
         edge=wanted.edge,
         office=wanted.office,
         board=wanted.board,
+        port=wanted.port,
         config=wanted.device_config,
         rekey=wanted.rekey,
     )
     print(f"device {keys.device} ({keys.role}), epoch {keys.epoch}: fingerprint {keys.fingerprint}")
+    return DONE
+
+
+def _flash(wanted: argparse.Namespace) -> int:
+    from tools.device import program
+
+    done = program.flash(
+        wanted.port,
+        wanted.board,
+        wanted.role,
+        micropython=wanted.image,
+        table=wanted.table,
+        erase=wanted.erase,
+        tell=print,
+    )
+    print(
+        f"{wanted.role} on {wanted.board}: {done.written} files written ({done.bytes:,} bytes), {done.kept} were "
+        f"there, {done.removed} removed; the program starts"
+    )
     return DONE
 
 

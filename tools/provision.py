@@ -129,17 +129,29 @@ def provision(
     edge: Path,
     office: Path,
     board: Path | None = None,
+    port: str | None = None,
     config: Path | None = None,
     rekey: bool = False,
 ) -> None:
-    """Puts the keys where they belong; board: folder of a virtual board to write. Raises ToolError."""
+    """Puts the keys where they belong; board: folder of a virtual board to write; port: a device's USB console.
+
+    Raises ToolError, and then neither file has the keys.
+    """
     settings = _device_config(config)
-    if board is None and config is not None:
-        raise ToolError("--device-config needs --board: it is written onto the board")
+    if board is None and port is None and config is not None:
+        raise ToolError("--device-config needs --port or --board: it is written onto the device")
+    if board is not None and port is not None:
+        raise ToolError("--port and --board are two devices; right is one of them")
     if board is not None and (board / "flash.bin").exists() and not rekey:
         raise ToolError(f"{board}: this board has keys already; --rekey replaces them by new ones")
     # both files are asked before one is written
     _without(edge, _entries(edge), str(keys.device), keys.device, None, rekey=rekey)
+    _without(office, _entries(office), f"{site}/{keys.device}", keys.device, site, rekey=rekey)
+    if port is not None:
+        from tools.device import program
+
+        # the device first: keys in the files that no device has would be worse to find
+        program.provision(port, keys, settings if config is not None else None, rekey=rekey)
     add_to_office(office, site, keys, rekey=rekey)
     add_to_edge(edge, keys, rekey=rekey)
     if board is not None:

@@ -1,0 +1,1 @@
+"""A device on its USB console, by the real mpremote and esptool."""
