@@ -47,6 +47,10 @@ class HostPort:
         del self._data[:length]
         return data
 
+    def forget(self) -> None:
+        """Drops what came in so far."""
+        self._data.clear()
+
     async def read_line(self, timeout_s: float = 5.0) -> bytes:
         """Up to and without the next newline. Raises TimeoutError."""
         line = b""
