@@ -49,6 +49,8 @@ class Conductor:
         self._late_ms = 0.0
         self.faults: list[Finding] = []
         self.taps: dict[int, Counter[bytes]] = {device: Counter() for device in boards}
+        # A second tap right after the first is no new visit, unless this machine was so busy that it came late.
+        self.twice: dict[int, Counter[bytes]] = {device: Counter() for device in boards}
         self.presses: Counter[int] = Counter()
         self.vehicles: dict[int, Counter[str]] = {device: Counter() for device in boards}
         self.dropped: Counter[int] = Counter()
@@ -64,12 +66,14 @@ class Conductor:
         await asyncio.sleep(max(0.0, at_ms - self.now_ms()) / self._pace.speed / 1000)
 
     async def play(self, stimuli: tuple[Stimulus, ...]) -> None:
-        """All stimuli; every device has its own hands, edge and office have one pair together."""
+        """All stimuli; each device, each device's wire, and edge and office together have hands of their own."""
         self._late_ms = max(0.0, self.now_ms())
         async with asyncio.TaskGroup() as hands:
             for device in (0, *self._boards):
                 own = [stimulus for stimulus in stimuli if stimulus.device == device]
-                hands.create_task(self._hand(own))
+                wire = [stimulus for stimulus in own if stimulus.kind in ("acks_lost", "acks_back")]
+                hands.create_task(self._hand(wire))
+                hands.create_task(self._hand([stimulus for stimulus in own if stimulus not in wire]))
             hands.create_task(self.until(self._plan.length_ms))
 
     async def _hand(self, stimuli: list[Stimulus]) -> None:
@@ -79,8 +83,8 @@ class Conductor:
 
     async def _do_tap(self, stimulus: Stimulus) -> None:
         await self._boards[stimulus.device].tap(stimulus.uid, stimulus.hold_ms)
-        if stimulus.what != "double_tap":
-            self.taps[stimulus.device][stimulus.uid] += 1
+        count = self.twice if stimulus.what == "double_tap" else self.taps
+        count[stimulus.device][stimulus.uid] += 1
         if stimulus.what == "incident":
             self._say(f"incident on tag {stimulus.device}", self.now_ms())
 
@@ -171,12 +175,12 @@ def promises(plan: Plan, conductor: Conductor, flash: dict[int, list[list[object
     for tag in plan.tags:
         kinds = (events.VISIT, events.SHIFT_START, events.SHIFT_END, events.INCIDENT)
         recorded = Counter(bytes(event[1]) for event in flash[tag.device] if event[0] in kinds)  # type: ignore[call-overload]  # a UID
-        tapped = conductor.taps[tag.device]
+        tapped, twice = conductor.taps[tag.device], conductor.twice[tag.device]
         out.append(
             Finding(
                 f"cards tapped on tag {tag.device}",
-                recorded == tapped,
-                f"{tapped.total()} tapped, {recorded.total()} recorded",
+                tapped <= recorded <= tapped + twice,
+                f"{tapped.total()} tapped, {twice.total()} of them twice, {recorded.total()} recorded",
             )
         )
         calls = sum(event[0] == events.SOS for event in flash[tag.device])

@@ -19,7 +19,9 @@ _OFFICE_ROWS = (
     " WHERE site = ? AND device = ? ORDER BY seq, boot"
 )
 _OFFICE_COUNTS = "SELECT device, count(*) FROM site_event WHERE site = ? GROUP BY device"
-_OFFICE_PROVED = "SELECT checked_to FROM device t JOIN site ON site.key = t.site WHERE site.id = ? AND device = ?"
+_OFFICE_PROVED = (
+    "SELECT checked_to FROM device t JOIN site ON site.key = t.site WHERE site.id = ? AND device = ?"
+)
 _OFFICE_FINDINGS = (
     "SELECT count(*) FROM finding t JOIN site ON site.key = t.site WHERE site.id = ? AND device = ?",
     "SELECT count(*) FROM conflict t JOIN site ON site.key = t.site WHERE site.id = ? AND device = ?",
