@@ -93,7 +93,8 @@ class Rotation:
     def answered(self, result: Result) -> None:
         """A result of the device; those of other messages are not looked at."""
         if self._message is not None and result.cmd_id == self._message.version and result.code:
-            self.problem = f"code {result.code} {result.detail}".strip()
+            detail = "".join(c if c.isprintable() else "?" for c in result.detail)
+            self.problem = f"code {result.code} {detail}".strip()
             if self._waiting is not None:
                 self._waiting.set()
 
