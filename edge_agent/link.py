@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import cbor2
 
-from edge_agent import own_events
+from edge_agent import hot, own_events
 from edge_agent.clock import Clock
 from edge_agent.commands import Commands
 from edge_agent.config import DeviceConfig
 from edge_agent.counters import Rejects
 from edge_agent.entries import Entry, HeldRaw, Own, Received
-from edge_agent.hot import events_of
 from edge_agent.rotation import Rotation
-from edge_agent.runs import proof_of, run_of, survey
+from edge_agent.runs import Joined, Survey, proof_of, survey
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.store.keys import KeyRow
 from edge_agent.timing import Anchor, TimeBook
@@ -64,6 +63,7 @@ class Session:
         self._address: Address = None
         self._boot_nonce = b""
         self._held: set[int] = set()
+        self._joined: Joined | None = None  # only while frames of one read are looked at
         self.boot = 0
         self.firmware = ""
         self.battery_mv: int | None = None
@@ -86,6 +86,7 @@ class Session:
             shared.clock, key, REKEY_RETRY_MS, shared.submit, self.send, self._new_id, self._rotated
         )
         self._keys = self.rotation.keys
+        self._open = hot.opener(self._keys)
         self.on_result: Callable[[Result], None] = lambda _: None
         self.on_hello: Callable[[], None] = lambda: None
 
@@ -111,44 +112,71 @@ class Session:
         """Where it was last heard in this run, or "" if not yet."""
         return self._port.name if self._port is not None else ""
 
-    def receive(self, port: Port, address: Address, frame: bytes, now_ms: int) -> None:
-        """One frame that claims to come from this device. Refused ones are counted and have no effect."""
+    def receive(self, port: Port, address: Address, frames: Iterable[bytes], now_ms: int) -> None:
+        """Frames of one read that claim to come from this device. Refused ones are counted and have no effect.
+
+        Single events that follow each other go on as one run.
+        """
+        for frame in frames:
+            opened = self._authentic(port, frame, now_ms)
+            if opened is None:
+                continue
+            piv, plaintext = opened
+            message = hot.events_of(plaintext)
+            found = _surveyed(message) if message is not None else None
+            joined = self._joined
+            if joined is not None:
+                if message is not None and found is not None and joined.take(message, found):
+                    self._window.accept(piv)
+                    self.frames += 1
+                    continue
+                self._flush(now_ms)
+            self._window.accept(piv)
+            self._port = port
+            self._address = address
+            self.frames += 1
+            self.last_contact_ms = now_ms
+            if not self.online:
+                self.online = True
+                self._shared.online(self.device)
+            if message is not None and found is not None:
+                self._joined = Joined(message, found, grows=self._book.anchored(message.boot))
+            else:
+                self._careful(plaintext, now_ms)
+        self._flush(now_ms)
+
+    def _authentic(self, port: Port, frame: bytes, now_ms: int) -> tuple[int, bytes] | None:
+        """(partial IV, plaintext) of an authentic, fresh frame; None for all others, which are dealt with here."""
         try:
-            piv, plaintext = cose.open_(self._keys, cose.UP, frame)
+            opened = self._open(frame) or cose.open_(self._keys, cose.UP, frame)
         except FrameError as error:
             self._shared.rejects.add(error.reason, port.name)
-            return
+            return None
         except GatelinkError as error:
-            opened = self.rotation.open_(frame)
-            if opened is None:
+            self._flush(now_ms)  # belongs to the key so far
+            renewed = self.rotation.open_(frame)
+            if renewed is None:
                 self._shared.rejects.add(error.reason, port.name, self.device)
-                return
-            piv, plaintext = opened
+                return None
+            opened = renewed
             # Committed before anything is answered under it: the answers wait for entries that stand behind it.
             self._keys = self.rotation.keys
+            self._open = hot.opener(self._keys)
             self._window = cose.ReplayWindow()
-        window = self._window
-        if not window.fresh(piv):
+        if not self._window.fresh(opened[0]):
             self.replays += 1
             self._shared.rejects.add(reasons.REPLAYED, port.name, self.device)
             self.ack()  # the way back stays the one of the last fresh frame
-            return
-        window.accept(piv)
-        self._port = port
-        self._address = address
-        self.frames += 1
-        self.last_contact_ms = now_ms
-        if not self.online:
-            self.online = True
-            self._shared.online(self.device)
-        short = events_of(plaintext)
-        if short is not None:
-            self._events(short, plaintext, now_ms)
-            return
+            return None
+        return opened
+
+    def _careful(self, plaintext: bytes, now_ms: int) -> None:
+        """Any message; EVENTS among them that are of no common form, or broken."""
+        assert self._port is not None
         try:
             message = messages.decode(cose.UP, plaintext)
         except GatelinkError as error:
-            self._shared.rejects.add(error.reason, port.name, self.device)
+            self._shared.rejects.add(error.reason, self._port.name, self.device)
             self._undecodable(plaintext, error.reason, now_ms)
             return
         if type(message) is Events:
@@ -175,12 +203,19 @@ class Session:
             self._shared.rejects.add(error.reason, self._port.name, self.device)
             self._hold(message.first_seq, message.items, plaintext, error.reason, now_ms)
             return
+        self._joined = Joined(message, found, grows=False)
+        self._flush(now_ms)
+
+    def _flush(self, now_ms: int) -> None:
+        """The run that grew so far goes to the store. Before the window takes a frame that is not of it."""
+        joined, self._joined = self._joined, None
+        if joined is None:
+            return
         book = self._book
-        low, high = book.judge(message.boot, message.uptime_cs, now_ms)
-        last_lo = low + found.span_cs * 10 if low else 0
-        last_lo = min(last_lo, now_ms)
-        book.happened(message.boot, last_lo)
-        run = run_of(self.device, message, found, low, high, now_ms)
+        low, high = book.judge(joined.boot, joined.uptime_cs, now_ms)
+        last_lo = min(low + joined.span_cs * 10, now_ms) if low else 0
+        book.happened(joined.boot, last_lo)
+        run = joined.run(self.device, low, high, now_ms)
         self._shared.submit(Received(self.device, self._window.high, self._window.mask, now_ms, run, last_lo))
 
     def _undecodable(self, plaintext: bytes, reason: str, now_ms: int) -> None:
@@ -258,18 +293,23 @@ class Session:
 
     def ack(self) -> None:
         """Tells the device what is committed."""
-        self.send(Ack(self.acked_seq, self.gaps, None))
+        if self.gaps:
+            self.send(Ack(self.acked_seq, self.gaps, None))
+        else:
+            self._send(hot.ack(self.acked_seq))
 
     def send(self, message: Any) -> bool:
         """Seals and sends. False without a session, a way back or a reserved counter: the device asks again."""
+        return self._send(messages.encode(message))
+
+    def _send(self, plaintext: bytes) -> bool:
         port = self._port
         if port is None or not self._boot_nonce:
             return False
         piv = self._shared.next_piv()
         if piv is None:
             return False
-        frame = cose.seal(self._keys, cose.DOWN, piv, messages.encode(message), self._boot_nonce)
-        port.send(self._address, frame)
+        port.send(self._address, cose.seal(self._keys, cose.DOWN, piv, plaintext, self._boot_nonce))
         return True
 
     async def command(self, action: int, argument: object, within_ms: int) -> Result:
@@ -289,6 +329,13 @@ class Session:
         if self.online and now_ms - self.last_contact_ms > offline_after_ms:
             self.online = False
             self._shared.offline(self.device)
+
+
+def _surveyed(message: Events) -> Survey | None:
+    try:
+        return survey(message.items)
+    except GatelinkError:
+        return None
 
 
 def _clean(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
+from edge_agent.hot import normal_span
 from edge_agent.store.events import Run
 from gatelink import cbor, events
 from gatelink.messages import Events
@@ -22,20 +23,61 @@ class Survey(NamedTuple):
 
 def survey(items: bytes) -> Survey:
     """Items of a batch -> Survey. Raises GatelinkError when they are not well-formed; contents are the office's."""
+    normal = normal_span(items)
+    if normal is not None:
+        return Survey(normal[0], normal[1], events.NORMAL)
     found = events.split(items)
-    kinds = {payload[1] for _, payload in found}
-    if 24 in kinds:  # kinds from 24 on stand in the byte behind
-        kinds = {payload[1] if payload[1] < 24 else payload[2] for _, payload in found}
-    return Survey(len(found), found[-1][0], max([CLASSES[kind] for kind in kinds]))
+    return Survey(len(found), found[-1][0], max([CLASSES[events.kind_of(payload)] for _, payload in found]))
 
 
-def run_of(device: int, message: Events, found: Survey, t_lo_ms: int, t_hi_ms: int, received_ms: int) -> Run:
-    """A whole batch as one row, its bytes as received."""
-    first: int = message.first_seq
-    return (
-        device, message.boot, first, first + found.size - 1, message.uptime_cs, t_lo_ms, t_hi_ms, received_ms,
-        found.priority, message.skipped, message.mac_before, message.items, message.mac8,
-    )  # fmt: skip
+class Joined:
+    """A run of events as one row, its bytes as received; grows by what follows it, if `grows`.
+
+    The first event's time is then the time of all of them: right where the boot has an anchor, for then each event's
+    own bounds would be the same but for drift.
+    """
+
+    __slots__ = ("_grows", "_message", "_parts", "_size", "boot", "mac8", "priority", "span_cs", "uptime_cs")
+
+    def __init__(self, message: Events, found: Survey, *, grows: bool) -> None:
+        self._message = message
+        self._parts = [message.items]
+        self.boot: int = message.boot
+        self.uptime_cs: int = message.uptime_cs
+        self._size, self.span_cs, self.priority = found
+        self.mac8: bytes | None = message.mac8
+        self._grows = grows
+
+    def take(self, message: Events, found: Survey) -> bool:
+        """Grows by a message; False, and nothing changed, when that does not follow. A chain value ends a run."""
+        size = self._size + found.size
+        delta_cs = message.uptime_cs - self.uptime_cs - self.span_cs
+        if (
+            not self._grows
+            or self.mac8 is not None
+            or message.first_seq != self._message.first_seq + self._size
+            or message.boot != self.boot
+            or message.skipped
+            or found.priority != self.priority
+            or size > events.MAX_BATCH
+            or delta_cs < 0
+        ):
+            return False
+        self._parts += (cbor.dumps(delta_cs), message.items)
+        self._size = size
+        self.span_cs += delta_cs + found.span_cs
+        self.mac8 = message.mac8
+        return True
+
+    def run(self, device: int, t_lo_ms: int, t_hi_ms: int, received_ms: int) -> Run:
+        """As a row."""
+        message = self._message
+        first: int = message.first_seq
+        items = b"".join(self._parts) if len(self._parts) > 1 else message.items
+        return (
+            device, self.boot, first, first + self._size - 1, self.uptime_cs, t_lo_ms, t_hi_ms, received_ms,
+            self.priority, message.skipped, message.mac_before, items, self.mac8,
+        )  # fmt: skip
 
 
 def proof_of(device: int, boot: int, seq: int, mac8: bytes, uptime_cs: int, received_ms: int) -> Run:

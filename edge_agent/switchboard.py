@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
+
 from edge_agent.clock import Clock
 from edge_agent.counters import Rejects
 from edge_agent.link import Session
@@ -10,7 +13,7 @@ from edge_agent.transports.port import Address, Port
 from gatelink import cose, reasons
 from gatelink.errors import FrameError
 
-_KID = slice(8, 12)
+_kid = itemgetter(slice(8, 12))
 
 
 class Switchboard:
@@ -37,13 +40,14 @@ class Switchboard:
     def frames(self, port: Port, address: Address, frames: list[bytes]) -> None:
         """Frames of one port, as they came in."""
         now_ms = self._clock.now_ms()
-        for frame in frames:
-            # Only a guess from where the device number stands in a good frame; the session checks the whole header.
-            session = self._by_kid.get(frame[_KID])
+        # Only a guess from where the device number stands in a good frame; the session checks the whole header.
+        for kid, group in groupby(frames, _kid):
+            session = self._by_kid.get(kid)
             if session is not None:
-                session.receive(port, address, frame, now_ms)
+                session.receive(port, address, group, now_ms)
             else:
-                self._strange(port, frame)
+                for frame in group:
+                    self._strange(port, frame)
 
     def _strange(self, port: Port, frame: bytes) -> None:
         try:

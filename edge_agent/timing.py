@@ -95,6 +95,11 @@ class TimeBook:
             book.anchors.remove(max(inner, key=lambda a: a.error_ms))
         self.happened(boot, max(anchor.edge_ms - anchor.error_ms, 0))
 
+    def anchored(self, boot: int) -> bool:
+        """Is there an anchor of this boot?"""
+        book = self._boots.get(boot)
+        return book is not None and bool(book.anchors)
+
     def contact(self, boot: int, uptime_ms: int, received_ms: int) -> None:
         """A message that stated its uptime came in: that uptime was reached by then."""
         book = self._boot(boot)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent import own_events
 from edge_agent.clock import Clock, Rehearsal
 from edge_agent.coverage import MAX_ISLANDS, Coverage
-from edge_agent.hot import events_of
-from edge_agent.runs import cut, run_of, survey
+from edge_agent.hot import ack, events_of, normal_span, opener
+from edge_agent.runs import Joined, cut, survey
 from edge_agent.timing import Anchor, TimeBook, judge
 from edge_agent.web import words
 from gatelink import cbor, cose, events, messages
 from gatelink.errors import GatelinkError
-from gatelink.messages import Events
+from gatelink.messages import Ack, Events
 
 PIECES = st.lists(st.tuples(st.integers(1, 80), st.integers(0, 12)), max_size=40)
 
@@ -134,7 +135,7 @@ def test_a_cut_run_is_the_same_events(size: int, held: set[int], rng: random.Ran
     ]
     items = events.join(uptimes, payloads)
     message = Events(100, 2, uptimes[0], items, b"8" * 8, 3, b"7" * 8)
-    run = run_of(7, message, survey(items), 1_000, 2_000, 10**12)
+    run = Joined(message, survey(items), grows=False).run(7, 1_000, 2_000, 10**12)
     coverage = Coverage(96)
     for index in held:
         if index < size:
@@ -217,3 +218,92 @@ def test_the_short_way_never_says_yes_where_the_careful_way_says_no(
             assert short in (None, careful)
             if isinstance(careful, Events) and not careful.skipped:
                 assert short == careful
+
+
+PAYLOADS = st.one_of(
+    st.binary(min_size=4, max_size=4).map(lambda uid: events.encode(events.VISIT, uid)),
+    st.binary(min_size=10, max_size=10).map(lambda uid: events.encode(events.INCIDENT, uid, uid)),
+    st.integers(0, 0xFFFFFFFF).map(lambda cycles: events.encode(events.BARRIER, 1, 2, cycles)),
+    st.binary(max_size=16).map(lambda credential: events.encode(events.ACCESS, credential, 1, 200, 0)),
+    st.sampled_from(
+        [events.encode(events.SOS, None), events.encode(events.FORCED), bytes(cbor.dumps([70, 1, 2]))]
+    ),
+    st.tuples(st.integers(0, 255), st.integers(0, 300)).map(lambda pair: bytes(cbor.dumps(list(pair)))),
+)
+BATCHES = st.lists(st.tuples(st.integers(0, 1 << 33), PAYLOADS), min_size=1, max_size=70)
+
+
+@settings(max_examples=300)
+@given(BATCHES, st.integers(0, 900), st.integers(0, 255))
+def test_the_short_survey_never_says_yes_where_the_careful_one_says_no(
+    batch: list[tuple[int, bytes]], at: int, flip: int
+) -> None:
+    items = batch[0][1] + b"".join(cbor.dumps(delta) + payload for delta, payload in batch[1:])
+    broken = bytearray(items)
+    broken[at % len(broken)] ^= flip
+    for each in (items, bytes(broken), items[:-1], items + b"\x05"):
+        short = normal_span(each)
+        try:
+            found = events.careful_split(each)
+        except GatelinkError:
+            assert short is None
+            continue
+        if short is not None:
+            assert short == (len(found), found[-1][0])
+            assert {events.class_of(events.kind_of(payload)) for _, payload in found} == {events.NORMAL}
+
+
+@settings(max_examples=300)
+@given(st.integers(0, (1 << 40) - 1), st.binary(max_size=400), st.integers(0, 500), st.integers(0, 255))
+def test_the_short_opening_never_says_yes_where_the_careful_one_says_no(
+    piv: int, plaintext: bytes, at: int, flip: int
+) -> None:
+    keys = cose.derive(bytes(range(32)), 7, 3)
+    whole = cose.seal(keys, cose.UP, piv, plaintext)
+    assert opener(keys)(whole) in (None, (piv, plaintext))
+    assert opener(keys)(whole) is not None or len(plaintext) < 16
+    broken = bytearray(whole)
+    broken[at % len(broken)] ^= flip
+    for frame in (bytes(broken), whole[:-1], whole + b"\0"):
+        if frame == whole:
+            continue
+        try:
+            assert opener(keys)(frame) is None
+        except GatelinkError:
+            pass
+        else:
+            with pytest.raises(GatelinkError):
+                cose.open_(keys, cose.UP, frame)
+
+
+@given(st.integers(0, 0xFFFFFFFF))
+def test_the_short_ack(seq: int) -> None:
+    assert ack(seq) == messages.encode(Ack(seq, [], None))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9_000), PAYLOADS, MACS), min_size=1, max_size=90))
+def test_joined_singles_are_the_same_events(steps: list[tuple[int, int, bytes, bytes | None]]) -> None:
+    """Whatever follows whatever: the rows hold every event once, with its seq and time, and every chain value."""
+    minted, rows = {}, []
+    seq, uptime, joined = 0, 1_000, None
+    for skip, delta, payload, mac8 in steps:
+        seq += 1 + (skip == 3)
+        uptime += delta - (skip == 2)
+        message = Events(seq, 1 + (skip == 1), uptime, payload, mac8, 0, None)
+        minted[seq] = (message.boot, uptime, payload)
+        found = survey(payload)
+        if joined is None or not joined.take(message, found):
+            rows += [joined.run(7, 1, 2, 3)] if joined else []
+            joined = Joined(message, found, grows=True)
+    rows.append(joined.run(7, 1, 2, 3))
+    held = {}
+    for row in rows:
+        split = events.split(row[11])
+        assert len(split) == row[3] - row[2] + 1 <= events.MAX_BATCH
+        assert {events.class_of(events.kind_of(payload)) for _, payload in split} == {row[8]}
+        for index, (since, payload) in enumerate(split):
+            held[row[2] + index] = (row[1], row[4] + since, payload)
+    assert held == minted
+    macs = {seq: mac for (skip, _, _, mac), seq in zip(steps, minted, strict=True) if mac is not None}
+    assert {row[3]: row[12] for row in rows if row[12] is not None} == macs

@@ -68,18 +68,30 @@ def decode_block(block: bytes, max_frame: int = MAX_FRAME) -> bytes:
     size = len(block)
     if size > _max_block(max_frame):
         raise FrameError(reasons.TOO_LONG)
-    parts = []
+    work = bytearray(block)
+    full = []  # where a run of 254 ended: no zero stands there
     pos = 0
     while pos < size:
-        code = block[pos]
-        end = pos + code
-        if end > size or not code:
+        code = work[pos]
+        if not code:
             raise FrameError(reasons.BAD_COBS)
-        parts.append(block[pos + 1 : end])
-        pos = end
-        if code != 255 and pos < size:
-            parts.append(b"\0")
-    data = b"".join(parts)
+        work[pos] = 0
+        pos += code
+        if code == 255:
+            full.append(pos)
+    if pos > size:
+        raise FrameError(reasons.BAD_COBS)
+    data = bytes(work)
+    start = 1
+    if full:
+        parts = []
+        for end in full:
+            parts.append(data[start:end])
+            start = end + 1
+        parts.append(data[start:])
+        data = b"".join(parts)
+    else:
+        data = data[start:]
     if len(data) < 3:
         raise FrameError(reasons.TRUNCATED)
     if len(data) > max_frame + 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tools.bench import frames, sample
 from tools.bench.sample import Sample
 
 FIRST_DEVICE = 100
-WINDOW = 8  # frames in flight on one link, as an agent's welcome allows
+WINDOW = 16  # frames in flight on one link, as an agent's welcome allows
 
 
 class Script:
@@ -28,12 +29,17 @@ class Script:
         keys = cose.derive(frames.LINK_KEY, device, 0)
         boot = samples[0].boot
         hello = messages.Hello(messages.VERSION, boot, b"benchrun", 1000, 1, "bench", 1, events + 1)
-        sealed = cose.seal(keys, cose.UP, boot << 16, messages.encode(hello))
-        self.hello = framing.encode(sealed)
+        # As a device does: an anchor of its clock goes ahead of the events.
+        anchor = (samples[-1].uptime_cs * 10, time.time_ns() // 1_000_000, 60)
+        status = messages.Status(anchor[0], anchor, 3_700, events, (0, 0, 0), 0, bytes(8))
+        self.hello = b"".join(
+            framing.encode(cose.seal(keys, cose.UP, boot << 16 | counter, messages.encode(message)))
+            for counter, message in enumerate((hello, status))
+        )
         # (last seq of the frame, bytes on the line)
         self.frames: list[tuple[int, bytes]] = [
             (batch[-1].seq, frames.on_serial(batch, keys, counter))
-            for counter, batch in enumerate(_batches(samples, size), 1)
+            for counter, batch in enumerate(_batches(samples, size), 2)
         ]
 
 
