@@ -3,6 +3,8 @@
 const STAND = 0;
 const UP = 1;
 const DOWN = -1;
+const LIMIT_OPEN = 0.96; // from here on, and down to there, a limit switch is closed
+const LIMIT_CLOSED = 0.04;
 const ROOF = 0.4; // at this height the boom meets the vehicle under it
 
 export class Boom {
@@ -31,7 +33,7 @@ export class Boom {
   }
 
   isOpen() {
-    return this.position() >= 0.999;
+    return this.position() >= LIMIT_OPEN;
   }
 
   relay(name, level) {
@@ -81,7 +83,9 @@ export class Boom {
     if (motion === STAND) return;
     // To the next place where something happens: off the limit switch, at the roof of a vehicle, at the end.
     const way = motion === UP ? 1 - this.at : this.at;
-    let leg = this.at === 0 || this.at === 1 ? 0.05 : way;
+    let leg = way;
+    if (motion === DOWN && this.at >= LIMIT_OPEN) leg = this.at - LIMIT_OPEN + 1e-9;
+    if (motion === UP && this.at <= LIMIT_CLOSED) leg = LIMIT_CLOSED - this.at + 1e-9;
     if (motion === DOWN && this.under && this.at > ROOF) leg = Math.min(leg, this.at - ROOF + 1e-9);
     this.timer = this.clock.after(leg * this.travelUs, () => {
       this.run();
@@ -93,7 +97,7 @@ export class Boom {
   }
 
   tell() {
-    this.limits(this.at >= 0.96, this.at <= 0.04);
+    this.limits(this.at >= LIMIT_OPEN, this.at <= LIMIT_CLOSED);
   }
 
   // `action` once when it is open, now or later; the handle is for forget().
@@ -117,6 +121,6 @@ export class Boom {
   state() {
     return {position: Math.round(this.position() * 1000) / 1000, motion: ['closing', 'standing', 'opening'][this.motion + 1],
       openings: this.openings, collisions: this.collisions, shorts: this.shorts, under: this.under,
-      limit_open: this.at >= 0.96, limit_closed: this.at <= 0.04};
+      limit_open: this.at >= LIMIT_OPEN, limit_closed: this.at <= LIMIT_CLOSED};
   }
 }

@@ -165,9 +165,23 @@ export class Plant {
     const after = (ms, action) => clock.after(ms * 1000, action);
     const inward = lane === 'in';
     let shownUs = 0;
+    // Waits for the open boom, and goes when its patience ends, also if it opened for somebody else and closed again.
+    const wait = () => {
+      let gone = null;
+      const go = () => {
+        clock.cancel(gone);
+        after(600, enter);
+      };
+      gone = after(patienceMs, () => {
+        boom.forget(go);
+        if (inward) this.loop('approach', false);
+        done({outcome: 'turned_away', waited_ms: Math.round((clock.now - shownUs) / 1000)});
+      });
+      boom.whenOpen(go);
+    };
     const enter = () => {
       if (!boom.isOpen()) { // it closes again before the wheels turn
-        boom.whenOpen(() => after(600, enter));
+        wait();
         return;
       }
       this.loop('safety', true);
@@ -182,17 +196,7 @@ export class Plant {
     after(approachMs, () => {
       shownUs = clock.now;
       this.present(credential, lane);
-      let gone = null;
-      const waiting = () => {
-        clock.cancel(gone);
-        after(600, enter);
-      };
-      gone = after(patienceMs, () => {
-        boom.forget(waiting);
-        if (inward) this.loop('approach', false);
-        done({outcome: 'turned_away', waited_ms: patienceMs});
-      });
-      boom.whenOpen(waiting);
+      wait();
     });
   }
 
