@@ -22,6 +22,11 @@ from tools.simulate.schedule import Stimulus
 # So many of the frames to a device get lost while its acks do.
 LOSS = 0.7
 CUT_DEADLINE_S = 10.0
+# After a vehicle: until it is off the loop's holding time and the boom has come down.
+BOOM_DOWN_MS = 8_000
+# A machine that can't keep the pace at all ends the night instead of playing it for ever.
+LATE_FACTOR = 1.5
+LATE_S = 60.0
 Say = Callable[[str, float], None]
 
 
@@ -47,6 +52,7 @@ class Conductor:
         self._say = say
         # A machine that was slow to set the scene begins the night late instead of skipping its beginning.
         self._late_ms = 0.0
+        self._played: Counter[int] = Counter()
         self.faults: list[Finding] = []
         self.taps: dict[int, Counter[bytes]] = {device: Counter() for device in boards}
         # A second tap right after the first is no new visit, unless this machine was so busy that it came late.
@@ -54,6 +60,7 @@ class Conductor:
         self.presses: Counter[int] = Counter()
         self.vehicles: dict[int, Counter[str]] = {device: Counter() for device in boards}
         self.dropped: Counter[int] = Counter()
+        self._lane_free_ms: dict[int, float] = {}
 
     def now_ms(self) -> float:
         """Where the night is: 0 at its beginning."""
@@ -68,6 +75,18 @@ class Conductor:
     async def play(self, stimuli: tuple[Stimulus, ...]) -> None:
         """All stimuli; each device, each device's wire, and edge and office together have hands of their own."""
         self._late_ms = max(0.0, self.now_ms())
+        deadline_s = self._plan.length_ms / 1000 / self._pace.speed * LATE_FACTOR + LATE_S
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._play_all(stimuli)
+        except TimeoutError:
+            done = f"{sum(self._played.values())} of {len(stimuli)} stimuli played"
+            last = ", ".join(f"{device} at {self._played[device]}" for device in self._boards)
+            raise NightError(
+                f"the night did not end within {deadline_s:.0f} s: {done} (devices: {last})"
+            ) from None
+
+    async def _play_all(self, stimuli: tuple[Stimulus, ...]) -> None:
         async with asyncio.TaskGroup() as hands:
             for device in (0, *self._boards):
                 own = [stimulus for stimulus in stimuli if stimulus.device == device]
@@ -80,6 +99,7 @@ class Conductor:
         for stimulus in stimuli:
             await self.until(stimulus.at_ms)
             await getattr(self, f"_do_{stimulus.kind}")(stimulus)
+            self._played[stimulus.device] += 1
 
     async def _do_tap(self, stimulus: Stimulus) -> None:
         await self._boards[stimulus.device].tap(stimulus.uid, stimulus.hold_ms)
@@ -95,10 +115,13 @@ class Conductor:
 
     async def _do_vehicle(self, stimulus: Stimulus) -> None:
         barrier = next(entry for entry in self._plan.barriers if entry.device == stimulus.device)
+        # on a machine that is late, too, the next one drives up only when the boom is down again
+        await self.until(self._lane_free_ms.get(stimulus.device, 0.0))
         answer = await self._boards[stimulus.device].vehicle(
             credential(stimulus.card), stimulus.hold_ms, stimulus.pass_ms, lane=barrier.direction
         )
         self.vehicles[stimulus.device][str(answer["outcome"])] += 1
+        self._lane_free_ms[stimulus.device] = self.now_ms() + BOOM_DOWN_MS
 
     async def _do_office_down(self, _: Stimulus) -> None:
         self._proxy.refused = 0
