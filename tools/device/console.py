@@ -9,7 +9,7 @@ import hashlib
 import io
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +17,9 @@ from tools.errors import ToolError
 
 # A reset board is back at its prompt after this, native USB included, which comes as a new port.
 BACK_S = 20.0
-_TRY_S = 4.0
+_TRY_S = 1.5  # the first attempt; later ones wait longer
 _CHUNK = 3072  # bytes of a file in one command: 4 KiB of text, which a device with 60 KB of free heap takes
+_ASKED = 16  # files in one question
 
 _HELPERS = """
 import binascii, hashlib, os
@@ -87,28 +88,30 @@ class Console:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def open(self, within_s: float = BACK_S) -> None:
-        """Ctrl-C, soft reset, raw REPL; tried again until `within_s` is over, for a board that is just starting."""
+    def open(self, within_s: float = BACK_S, *, fresh: bool = True) -> None:
+        """Ctrl-C, soft reset (unless not `fresh`), raw REPL; for `within_s`, as the board may be just starting."""
         deadline = time.monotonic() + within_s
+        patience_s = _TRY_S
         while True:
             try:
-                self._enter()
+                self._enter(fresh, patience_s)
                 break
             except ToolError:
                 self.close()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)  # a native USB port is not there yet
+            patience_s *= 2
         self.run(_HELPERS)
 
-    def _enter(self) -> None:
+    def _enter(self, fresh: bool, patience_s: float) -> None:
         mpremote = _mpremote()
 
         def enter() -> None:
             self._transport = mpremote.SerialTransport(self.port, self._baudrate, timeout=10)
             # mpremote prints what it did not expect
             with contextlib.redirect_stdout(io.StringIO()):
-                self._transport.enter_raw_repl(timeout_overall=_TRY_S)
+                self._transport.enter_raw_repl(fresh, timeout_overall=patience_s)
 
         self._guarded(enter)
 
@@ -141,16 +144,21 @@ class Console:
 
     # Files
 
-    def put(self, path: str, data: bytes) -> bool:
-        """The whole file or the old one; False: it was there already, byte by byte."""
-        digest = hashlib.sha256(data).hexdigest()
-        if self.value(f"_gp_digest({path!r})") == digest:
-            return False
+    def same(self, files: Mapping[str, bytes]) -> set[str]:
+        """Those of the files that the device has already, byte by byte."""
+        held: list[str] = []
+        names = list(files)
+        for at in range(0, len(names), _ASKED):
+            held += self.value(f"[_gp_digest(p) for p in {names[at : at + _ASKED]!r}]")
+        return {name for name, digest in zip(names, held, strict=True) if digest == _digest(files[name])}
+
+    def put(self, path: str, data: bytes) -> None:
+        """Writes a file: the whole new one or the old one is there, whatever happens."""
+        digest = _digest(data)
         for at in range(0, max(1, len(data)), _CHUNK):
             last = digest if at + _CHUNK >= len(data) else ""
             text = base64.b64encode(data[at : at + _CHUNK])
             self.run(f"_gp_put({path!r}, {'ab' if at else 'wb'!r}, {text!r}, {last!r})")
-        return True
 
     def get(self, path: str) -> bytes:
         """The bytes of a file. Raises DeviceError when there is none."""
@@ -176,13 +184,30 @@ class Console:
 
     def restart(self) -> None:
         """Hard reset (machine.reset()); the program starts and the connection is closed."""
+        # the device is gone before it can answer
+        self._leave("import machine\nmachine.reset()")
+        self.close()
+
+    def restart_to_prompt(self, code: str = "import machine\nmachine.reset()", within_s: float = BACK_S) -> None:
+        """A reset of a board without a program, by `code`; open again, without a soft reset: the cause can be read.
+
+        Raises ToolError when there is no prompt in time.
+        """
+        self._leave(code)
+        transport = self._transport
+        try:
+            transport.read_until(1, b">>> ", timeout=within_s, timeout_overall=within_s)
+        except OSError:
+            time.sleep(0.2)  # native USB: the port went with the board
+        self.close()
+        self.open(within_s, fresh=False)
+
+    def _leave(self, code: str) -> None:
         transport = self._transport
         if transport is None:
             raise ToolError(f"{self.port}: not open")
-        # the device is gone before it can answer
-        self._guarded(lambda: transport.exec_raw_no_follow("import machine\nmachine.reset()"))
+        self._guarded(lambda: transport.exec_raw_no_follow(code))
         transport.in_raw_repl = False
-        self.close()
 
     def _guarded(self, do: Callable[[], T]) -> T:
         transport = _mpremote()
@@ -192,6 +217,10 @@ class Console:
             raise DeviceError(self.port, error.error_output) from error
         except (transport.TransportError, OSError, struct.error) as error:
             raise ToolError(f"{self.port}: no MicroPython prompt there ({error})") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _mpremote() -> Any:

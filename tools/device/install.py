@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -39,17 +40,21 @@ def boards() -> list[str]:
     return sorted(p.stem for p in (ROOT / "firmware" / "boards").glob("*.py") if not p.stem.startswith("_"))
 
 
-def role_files(role: str, board: str) -> dict[str, bytes]:
-    """Device path -> bytes of everything but /main.py. Raises ToolError."""
+@functools.cache
+def _compiled(role: str) -> dict[str, bytes]:
     from tools.release import build
 
-    if board not in boards():
-        raise ToolError(f"no board is called {board!r}; there are {', '.join(boards())}")
     try:
-        compiled = build.role_files(ROOT, ROLES[role])
+        return build.role_files(ROOT, ROLES[role])
     except build.BuildError as error:
         raise ToolError(str(error)) from error
-    files = {f"{LIB}/{name}": data for name, data in compiled.items()}
+
+
+def role_files(role: str, board: str) -> dict[str, bytes]:
+    """Device path -> bytes of everything but /main.py. Raises ToolError."""
+    if board not in boards():
+        raise ToolError(f"no board is called {board!r}; there are {', '.join(boards())}")
+    files = {f"{LIB}/{name}": data for name, data in _compiled(role).items()}
     files["/boot.py"] = (ROOT / "firmware" / "boot.py").read_bytes()
     files["/board.txt"] = f"{board}\n".encode()
     return files
@@ -63,8 +68,7 @@ def main_file(role: str) -> bytes:
 def stop_for_good(console: Console) -> None:
     """No program after this, not even its watchdog: /main.py goes and the board starts anew. Leaves it open."""
     console.remove(MAIN)
-    console.restart()
-    console.open()
+    console.restart_to_prompt()
 
 
 def install(
@@ -91,16 +95,15 @@ def install(
             removed += 1
     for folder in sorted({path.rpartition("/")[0] for path in files} - {""}):
         console.make_folder(folder)
-    written = sent = 0
-    for path, data in sorted(files.items()):
-        if console.put(path, data):
-            written += 1
-            sent += len(data)
-            tell(path)
+    kept = console.same(files)
+    fresh = {path: files[path] for path in sorted(files) if path not in kept}
+    for path, data in fresh.items():
+        console.put(path, data)
+        tell(path)
     console.run(_FACTORY)
     if program:
         console.put(MAIN, main_file(role))
-    return Installed(written, len(files) - written, removed, sent)
+    return Installed(len(fresh), len(kept), removed, sum(map(len, fresh.values())))
 
 
 def check_interpreter(console: Console) -> None:
