@@ -75,6 +75,7 @@ class Config(NamedTuple):
     command_retry_ms: int
     update_gap_ms: int
     clock_error_ms: int
+    clock_source: str
     drift_ppm: int
     max_wait_ms: int
     max_events: int
@@ -120,6 +121,7 @@ def load(path: Path | str) -> Config:
         command_retry_ms=cast(int, tables["link"]["command_retry_ms"]),
         update_gap_ms=cast(int, tables["link"]["update_gap_ms"]),
         clock_error_ms=cast(int, tables["time"]["error_ms"]),
+        clock_source=cast(str, tables["time"]["source"]),
         drift_ppm=cast(int, tables["time"]["drift_ppm"]),
         max_wait_ms=cast(int, tables["commit"]["max_wait_ms"]),
         max_events=cast(int, tables["commit"]["max_events"]),

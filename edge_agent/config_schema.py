@@ -159,6 +159,12 @@ TABLES: dict[str, tuple[Key, ...]] = {
     ),
     "time": (
         Key("error_ms", 50, whole(0, 3_600_000), "how far this machine's clock may be off (NTP: 10 to 50)"),
+        Key(
+            "source",
+            "system",
+            one_of("system", "kernel"),
+            "who says that this machine's time is right: you, or the kernel (known only while NTP has it synchronised)",
+        ),
         Key("drift_ppm", 10, whole(0, 100_000), "how far a device's crystal may drift, parts per million"),
     ),
     "commit": (

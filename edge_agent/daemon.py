@@ -19,7 +19,7 @@ from edge_agent.errors import ConfigError, EdgeError, StoreClosedError
 from edge_agent.ingest import Ingest, Limits
 from edge_agent.link import LinkSettings, Session, Shared
 from edge_agent.planning import Notice, Plan
-from edge_agent.store import devices
+from edge_agent.store import devices, loose
 from edge_agent.store import keys as key_store
 from edge_agent.store.database import Database, transaction
 from edge_agent.store.devices import Ledger
@@ -54,6 +54,7 @@ class Agent:
         writer = self.database.writer
         ledgers = devices.load(writer)
         sessions = devices.load_sessions(writer)
+        loosely = loose.load(writer)
         try:
             with transaction(writer):
                 keys = keyring.settle(writer, config.devices, ledgers, config.source.name)
@@ -78,9 +79,10 @@ class Agent:
         )
         self._down.submit = self.ingest.submit
         self.switchboard = Switchboard(clock, self.rejects)
-        settings = LinkSettings(
-            config.window, config.clock_error_ms, config.drift_ppm, config.command_retry_ms
-        )
+        clock.watch(config.clock_error_ms, config.clock_source)
+        clock.on_step = self._clock_set
+        self._stepped_ms = 0
+        settings = LinkSettings(config.window, config.drift_ppm, config.command_retry_ms)
         shared = Shared(clock, self._down.next, self.ingest.submit, self.rejects, self._online, self._offline)
         for each in config.devices:
             row = keys.rows[each.device]
@@ -89,6 +91,7 @@ class Agent:
                 continue
             session = Session(each, row, settings, shared)
             session.restore(ledgers[each.device], sessions.get(each.device))
+            session.moments.restore(loosely.get(each.device, []))
             self.switchboard.add(session)
             if each.revoked:
                 self._drop_key(session)
@@ -198,9 +201,7 @@ class Agent:
         """An event of the edge itself; dropped only when the store is already closing."""
         clock = self.clock
         try:
-            self.ingest.submit(
-                Own(payload, clock.uptime_ms() // 10, clock.now_ms(), self.config.clock_error_ms)
-            )
+            self.ingest.submit(Own(payload, clock.uptime_ms() // 10, clock.now_ms(), clock.error_ms))
         except StoreClosedError:
             self.log.warning("own event after the store closed", payload=payload.hex())
 
@@ -239,6 +240,17 @@ class Agent:
     def _offline(self, device: int) -> None:
         self.log.info("device offline", device=device)
         self.record(own_events.own(own_events.DEVICE, device, 0))
+
+    def _clock_set(self, by_ms: int) -> None:
+        """This machine's clock was set: what it said before and what it says now are not mixed without widening."""
+        stepped = self.clock.stepped_ms - self._stepped_ms
+        self._stepped_ms += stepped
+        if stepped:
+            for session in self.switchboard.sessions.values():
+                session.moments.stepped(stepped)
+        known = self.clock.error_ms is not None
+        self.log.warning("this machine's clock was set", by_ms=by_ms, time_known=known)
+        self.record(own_events.own(own_events.CLOCK_STEP, by_ms, int(known)))
 
     def _full(self) -> None:
         for port in self.ports:
@@ -300,7 +312,7 @@ class Agent:
         row = session.rotation.revoked(now_ms)
         self.switchboard.revoke(session.device)
         payload = own_events.own(own_events.REVOKED, session.device)
-        own = Own(payload, self.clock.uptime_ms() // 10, now_ms, self.config.clock_error_ms)
+        own = Own(payload, self.clock.uptime_ms() // 10, now_ms, self.clock.error_ms)
         self.ingest.submit(
             Revoked(Job(lambda connection: key_store.save(connection, row), lambda: _finish(dropped)), own)
         )

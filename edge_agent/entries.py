@@ -37,12 +37,19 @@ class HeldRaw(NamedTuple):
 
 
 class Own(NamedTuple):
-    """An event of the agent itself; it gets its seq at the commit."""
+    """An event of the agent itself; it gets its seq at the commit. error_ms None: the time is not known."""
 
     payload: bytes
     uptime_cs: int
     now_ms: int
-    error_ms: int
+    error_ms: int | None
+
+
+class Restated(NamedTuple):
+    """Later knowledge of when events happened: rows for the log, and what to keep of the runs that they speak of."""
+
+    rows: tuple[Run, ...]
+    job: Job
 
 
 class NewEpoch(NamedTuple):
@@ -68,4 +75,4 @@ class Job(NamedTuple):
     done: Callable[[], None]
 
 
-Entry = Received | Own | Job | NewEpoch | Revoked
+Entry = Received | Own | Job | NewEpoch | Revoked | Restated

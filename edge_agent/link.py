@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import apsw
 import cbor2
 
 from edge_agent import hot, own_events
@@ -12,12 +13,13 @@ from edge_agent.clock import Clock
 from edge_agent.commands import Commands
 from edge_agent.config import DeviceConfig
 from edge_agent.counters import Rejects
-from edge_agent.entries import Entry, HeldRaw, Own, Received
+from edge_agent.entries import Entry, HeldRaw, Job, Own, Received, Restated
+from edge_agent.moments import RHO_PPM, Moments
 from edge_agent.rotation import Rotation
-from edge_agent.runs import Joined, Survey, proof_of, survey
+from edge_agent.runs import Joined, Survey, cut, proof_of, survey
+from edge_agent.store import loose
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.store.keys import KeyRow
-from edge_agent.timing import Anchor, TimeBook
 from edge_agent.transports.port import Address, Port
 from gatelink import cbor, cose, events, messages, reasons
 from gatelink.errors import CborError, FrameError, GatelinkError
@@ -32,7 +34,6 @@ class LinkSettings(NamedTuple):
     """What all sessions share."""
 
     window: int
-    clock_error_ms: int
     drift_ppm: int
     command_retry_ms: int
 
@@ -58,7 +59,11 @@ class Session:
         self._shared = shared
         self._clock = shared.clock
         self._window = cose.ReplayWindow()
-        self._book = TimeBook(settings.drift_ppm)
+        # A barrier has mains and never sleeps; a tag may.
+        self.moments = Moments(
+            config.device, shared.clock, settings.drift_ppm, sleeps=config.role == messages.TAG_ROLE
+        )
+        self._book = self.moments.book
         self._port: Port | None = None
         self._address: Address = None
         self._boot_nonce = b""
@@ -72,6 +77,7 @@ class Session:
         self.acked_seq = 0
         self.gaps: list[tuple[int, int]] = []
         self.last_contact_ms = 0
+        self._heard_ms = 0
         self.online = False
         self.frames = 0
         self.replays = 0
@@ -136,6 +142,7 @@ class Session:
             self._address = address
             self.frames += 1
             self.last_contact_ms = now_ms
+            self._heard_ms = self._clock.uptime_ms()
             if not self.online:
                 self.online = True
                 self._shared.online(self.device)
@@ -211,12 +218,37 @@ class Session:
         joined, self._joined = self._joined, None
         if joined is None:
             return
-        book = self._book
-        low, high = book.judge(joined.boot, joined.uptime_cs, now_ms)
-        last_lo = min(low + joined.span_cs * 10, now_ms) if low else 0
-        book.happened(joined.boot, last_lo)
-        run = joined.run(self.device, low, high, now_ms)
-        self._shared.submit(Received(self.device, self._window.high, self._window.mask, now_ms, run, last_lo))
+        parts = self.moments.of_run(joined, now_ms)
+        run = joined.run(self.device, parts[0].low, parts[0].high, now_ms)
+        runs = [run]
+        if len(parts) > 1:
+            first = run[2]
+            runs = cut(run, [(first + p.at, first + p.at + p.size - 1) for p in parts])
+        for part, piece in zip(parts, runs, strict=True):
+            timed = (*piece[:5], part.low, part.high, *piece[7:])
+            last_lo = part.low + part.span_cs * (10_000_000 - 10 * RHO_PPM) // 1_000_000 if part.low else 0
+            self._book.happened(joined.boot, last_lo)
+            self._shared.submit(
+                Received(self.device, self._window.high, self._window.mask, now_ms, timed, last_lo)
+            )
+            row = self.moments.note(joined.boot, piece[2], piece[4], part)
+            if row is not None:
+                self._shared.submit(Job(_saving(row), _nothing))
+        if joined.has_time:
+            self._tighten(now_ms)
+
+    def _tighten(self, now_ms: int) -> None:
+        """Something new is known of the device's clock: says what it makes better."""
+        if not self.moments.any_loose:
+            return
+        rows, still, done = self.moments.tightened(now_ms)
+        if rows:
+
+            def apply(connection: apsw.Connection) -> None:
+                loose.save(connection, still)
+                loose.drop(connection, done)
+
+            self._shared.submit(Restated(tuple(rows), Job(apply, _nothing)))
 
     def _undecodable(self, plaintext: bytes, reason: str, now_ms: int) -> None:
         """Authentic, but no message of this version: events among them are kept raw, all else is skipped."""
@@ -246,13 +278,12 @@ class Session:
             return
         self.boot = hello.boot
         self.firmware = _clean(hello.firmware)
-        self._book.contact(hello.boot, hello.uptime_ms, now_ms)
+        self.moments.contact(hello.boot, hello.uptime_ms, now_ms)
         self._shared.submit(self._received(now_ms, hello=hello, session=self._row(hello.boot_nonce)))
+        self._tighten(now_ms)
 
     def _status(self, status: Status, now_ms: int) -> None:
-        self._book.contact(self.boot, status.uptime_ms, now_ms)
-        if status.anchor is not None:
-            self._book.anchor(self.boot, Anchor(*status.anchor))
+        self.moments.status(self.boot, status, now_ms)
         self.battery_mv = status.battery_mv
         self.pending = status.pending
         self.refused = list(status.refused)
@@ -262,10 +293,11 @@ class Session:
                 self.device, self.boot, status.chain_seq, status.chain_mac8, status.uptime_ms // 10, now_ms
             )
         # Answered at once, so that the device's anchor is narrow; it acknowledges nothing that isn't committed.
-        clock = (status.uptime_ms, self._clock.now_ms(), self._settings.clock_error_ms)
+        clock = (status.uptime_ms, *self.moments.say())
         self.send(Ack(self.acked_seq, self.gaps, clock))
         row = self._row(self._boot_nonce) if self._boot_nonce else None
         self._shared.submit(self._received(now_ms, proof=proof, session=row))
+        self._tighten(now_ms)
 
     def _row(self, boot_nonce: bytes) -> SessionRow:
         return SessionRow(
@@ -282,9 +314,7 @@ class Session:
             self._boot_nonce = hello.boot_nonce
             self._held.clear()
             self.rotation.greeted()
-            now_ms = self._clock.now_ms()
-            error_ms = self._settings.clock_error_ms
-            self.send(Welcome(hello.uptime_ms, now_ms, error_ms, self.acked_seq, self._settings.window))
+            self.send(Welcome(hello.uptime_ms, *self.moments.say(), self.acked_seq, self._settings.window))
             self.on_hello()
         elif answer:
             self.ack()
@@ -322,13 +352,21 @@ class Session:
     def _rotated(self, epoch: int) -> Own:
         clock = self._clock
         payload = own_events.own(own_events.ROTATED, self.device, epoch)
-        return Own(payload, clock.uptime_ms() // 10, clock.now_ms(), self._settings.clock_error_ms)
+        return Own(payload, clock.uptime_ms() // 10, clock.now_ms(), clock.error_ms)
 
-    def check_silence(self, now_ms: int, offline_after_ms: int) -> None:
-        """Marks the device offline when nothing fresh came for too long."""
-        if self.online and now_ms - self.last_contact_ms > offline_after_ms:
+    def check_silence(self, steady_ms: int, offline_after_ms: int) -> None:
+        """Marks the device offline when nothing fresh came for too long; by the clock that is never set."""
+        if self.online and steady_ms - self._heard_ms > offline_after_ms:
             self.online = False
             self._shared.offline(self.device)
+
+
+def _saving(row: loose.Loose) -> Callable[[apsw.Connection], None]:
+    return lambda connection: loose.save(connection, [row])
+
+
+def _nothing() -> None:
+    return None
 
 
 def _surveyed(message: Events) -> Survey | None:

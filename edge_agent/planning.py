@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge_agent import own_events
-from edge_agent.entries import Entry, HeldRaw, Job, NewEpoch, Own, Received, Revoked
+from edge_agent.entries import Entry, HeldRaw, Job, NewEpoch, Own, Received, Restated, Revoked
 from edge_agent.runs import cut
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.store.events import Run
+from edge_agent.timing import GRAIN_MS, UNKNOWN_MS
 from gatelink.messages import Hello
 
 
@@ -51,6 +52,10 @@ class Plan:
                 self._own(entry)
             elif type(entry) is Job:
                 self.jobs.append(entry)
+            elif type(entry) is Restated:
+                self.jobs.append(entry.job)
+                for row in entry.rows:
+                    self._append(row, 0)
             elif type(entry) is NewEpoch:
                 self._new_epoch(entry)
             elif type(entry) is Revoked:
@@ -161,7 +166,9 @@ class Plan:
         seq = ledger.coverage.upto + 1
         ledger.coverage.upto = seq
         ledger.last_contact_ms = entry.now_ms
-        low, high = max(entry.now_ms - entry.error_ms, 0), entry.now_ms
+        low, high = 0, UNKNOWN_MS
+        if entry.error_ms is not None:
+            low, high = max(entry.now_ms - entry.error_ms, 0), entry.now_ms + entry.error_ms + GRAIN_MS
         priority = own_events.class_of(entry.payload)
         self._append(
             (

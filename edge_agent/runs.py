@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from edge_agent.hot import normal_span
 from edge_agent.store.events import Run
+from edge_agent.timing import UNKNOWN_MS
 from gatelink import cbor, events
 from gatelink.messages import Events
 
@@ -19,15 +20,17 @@ class Survey(NamedTuple):
     size: int
     span_cs: int
     priority: int
+    has_time: bool  # TIME events among them
 
 
 def survey(items: bytes) -> Survey:
     """Items of a batch -> Survey. Raises GatelinkError when they are not well-formed; contents are the office's."""
     normal = normal_span(items)
     if normal is not None:
-        return Survey(normal[0], normal[1], events.NORMAL)
+        return Survey(normal[0], normal[1], events.NORMAL, has_time=False)
     found = events.split(items)
-    return Survey(len(found), found[-1][0], max([CLASSES[events.kind_of(payload)] for _, payload in found]))
+    kinds = {events.kind_of(payload) for _, payload in found}
+    return Survey(len(found), found[-1][0], max([CLASSES[kind] for kind in kinds]), events.TIME in kinds)
 
 
 class Joined:
@@ -37,25 +40,36 @@ class Joined:
     own bounds would be the same but for drift.
     """
 
-    __slots__ = ("_grows", "_message", "_parts", "_size", "boot", "mac8", "priority", "span_cs", "uptime_cs")
+    __slots__ = (
+        "_grows",
+        "_message",
+        "_parts",
+        "boot",
+        "has_time",
+        "mac8",
+        "priority",
+        "size",
+        "span_cs",
+        "uptime_cs",
+    )
 
     def __init__(self, message: Events, found: Survey, *, grows: bool) -> None:
         self._message = message
         self._parts = [message.items]
         self.boot: int = message.boot
         self.uptime_cs: int = message.uptime_cs
-        self._size, self.span_cs, self.priority = found
+        self.size, self.span_cs, self.priority, self.has_time = found
         self.mac8: bytes | None = message.mac8
         self._grows = grows
 
     def take(self, message: Events, found: Survey) -> bool:
         """Grows by a message; False, and nothing changed, when that does not follow. A chain value ends a run."""
-        size = self._size + found.size
+        size = self.size + found.size
         delta_cs = message.uptime_cs - self.uptime_cs - self.span_cs
         if (
             not self._grows
             or self.mac8 is not None
-            or message.first_seq != self._message.first_seq + self._size
+            or message.first_seq != self._message.first_seq + self.size
             or message.boot != self.boot
             or message.skipped
             or found.priority != self.priority
@@ -64,25 +78,51 @@ class Joined:
         ):
             return False
         self._parts += (cbor.dumps(delta_cs), message.items)
-        self._size = size
+        self.size = size
         self.span_cs += delta_cs + found.span_cs
+        self.has_time = self.has_time or found.has_time
         self.mac8 = message.mac8
         return True
+
+    @property
+    def items(self) -> bytes:
+        """All of them as one batch."""
+        return b"".join(self._parts) if len(self._parts) > 1 else self._parts[0]
 
     def run(self, device: int, t_lo_ms: int, t_hi_ms: int, received_ms: int) -> Run:
         """As a row."""
         message = self._message
         first: int = message.first_seq
-        items = b"".join(self._parts) if len(self._parts) > 1 else message.items
         return (
-            device, self.boot, first, first + self._size - 1, self.uptime_cs, t_lo_ms, t_hi_ms, received_ms,
-            self.priority, message.skipped, message.mac_before, items, self.mac8,
+            device, self.boot, first, first + self.size - 1, self.uptime_cs, t_lo_ms, t_hi_ms, received_ms,
+            self.priority, message.skipped, message.mac_before, self.items, self.mac8,
         )  # fmt: skip
 
 
 def proof_of(device: int, boot: int, seq: int, mac8: bytes, uptime_cs: int, received_ms: int) -> Run:
     """A row without events: the chain's value after `seq`."""
     return (device, boot, seq + 1, seq, uptime_cs, 0, received_ms, received_ms, 0, 0, None, b"", mac8)
+
+
+def restated(
+    device: int, boot: int, first_seq: int, size: int, uptime_cs: int, t_lo_ms: int, t_hi_ms: int, now_ms: int
+) -> Run:
+    """A row without events: what is known by now of the times of `size` events from first_seq on."""
+    return (
+        device,
+        boot,
+        first_seq,
+        first_seq - 1,
+        uptime_cs,
+        t_lo_ms,
+        t_hi_ms,
+        now_ms,
+        0,
+        size,
+        None,
+        b"",
+        None,
+    )
 
 
 def cut(run: Run, parts: list[tuple[int, int]]) -> list[Run]:
@@ -112,8 +152,10 @@ def cut(run: Run, parts: list[tuple[int, int]]) -> list[Run]:
             pieces += (cbor.dumps(at_cs - before_cs), payload)
         priority = max(CLASSES[events.kind_of(payload)] for _, payload in chosen)
         head = low == first
-        high_ms = min(t_hi_ms + since_cs * 10, received_ms)
-        low_ms = min(t_lo_ms + since_cs * 10, high_ms) if t_lo_ms else 0
+        # As the office does it, with the crystal's 10 ppm; the first event's interval allows for everything else.
+        drift_ms = -(-since_cs // 10_000)
+        high_ms = min(t_hi_ms + since_cs * 10 + drift_ms, UNKNOWN_MS)
+        low_ms = min(t_lo_ms + since_cs * 10 - drift_ms, high_ms) if t_lo_ms else 0
         rows.append(
             (
                 device, boot, low, high, uptime_cs + since_cs,

@@ -39,6 +39,7 @@ class Switchboard:
 
     def frames(self, port: Port, address: Address, frames: list[bytes]) -> None:
         """Frames of one port, as they came in."""
+        self._clock.look()
         now_ms = self._clock.now_ms()
         # Only a guess from where the device number stands in a good frame; the session checks the whole header.
         for kid, group in groupby(frames, _kid):
@@ -74,6 +75,7 @@ class Switchboard:
 
     def check_silence(self, offline_after_ms: int) -> None:
         """Finds devices that went silent."""
-        now_ms = self._clock.now_ms()
+        self._clock.look()
+        steady_ms = self._clock.uptime_ms()
         for session in self.sessions.values():
-            session.check_silence(now_ms, offline_after_ms)
+            session.check_silence(steady_ms, offline_after_ms)

@@ -49,10 +49,10 @@ async def test_deadline_follows_the_devices_uptime_not_the_wall(tmp_path: Path) 
     site = Site(tmp_path)
     device, wire = site.devices[0], PtyWire(site.link)
     now = [1_700_000_000_000]
-    async with site.agent(Clock(wall=lambda: now[0])) as agent:
+    async with site.agent(Clock(wall=lambda: now[0], steady=lambda: now[0])) as agent:
         await sync(device, wire)
         device.uptime_ms = 100_000
-        wire.send(device.status())
+        wire.send(device.status(anchor=(99_000, now[0] - 1_000, 5)))  # of a device that never sleeps
         await until(lambda: any(isinstance(m, Ack) and m.clock for m in drain(device, wire)))
         now[0] += 5_000
         going = asyncio.create_task(agent.switchboard.sessions[7].command(2, None, 2_000))
@@ -126,7 +126,7 @@ async def test_status_shows_devices_backlog_and_silence(tmp_path: Path) -> None:
     site = Site(tmp_path, more="[link]\noffline_after_s = 60\n")
     device, wire = site.devices[0], PtyWire(site.link)
     now = [1_700_000_000_000]
-    async with site.agent(Clock(wall=lambda: now[0])) as agent:
+    async with site.agent(Clock(wall=lambda: now[0], steady=lambda: now[0])) as agent:
         for _ in range(5):
             device.mint()
         await sync(device, wire)

@@ -13,7 +13,8 @@ from edge_agent.clock import Clock, Rehearsal
 from edge_agent.coverage import MAX_ISLANDS, Coverage
 from edge_agent.hot import ack, events_of, normal_span, opener
 from edge_agent.runs import Joined, cut, survey
-from edge_agent.timing import Anchor, TimeBook, judge
+from edge_agent.timebook import TimeBook
+from edge_agent.timing import UNKNOWN_MS, Anchor, Facts, Sleep, asleep_at_most, judge
 from edge_agent.web import words
 from gatelink import cbor, cose, events, messages
 from gatelink.errors import GatelinkError
@@ -73,7 +74,7 @@ def test_ten_thousand_histories_hold_the_true_time() -> None:
                         error = rng.randrange(0, 400)
                         off = rng.uniform(-error, error)
                         book.anchor(boot, Anchor(uptime, int(truth + edge_off + off), error + edge_error + 2))
-                        book.contact(boot, uptime, now_ms + 1)
+                        book.contact(boot, uptime, now_ms + 1, edge_error)
                     case 1:
                         for happened, uptime_cs in pending:
                             low, high = book.judge(boot, uptime_cs, now_ms + 1)
@@ -91,17 +92,39 @@ def test_ten_thousand_histories_hold_the_true_time() -> None:
 
 
 def test_judgement_without_any_anchor() -> None:
-    assert judge(5_000, [], None, 0, 9_000, 10) == (0, 9_000)
-    assert judge(5_000, [], (6_000, 8_500), 0, 9_000, 0) == (0, 7_500)
-    assert judge(5_000, [], (6_000, 8_500), 2_000, 9_000, 0) == (7_000, 7_500)
+    assert judge(5_000, Facts([]), UNKNOWN_MS) == (0, UNKNOWN_MS)
+    assert judge(5_000, Facts([]), 9_000) == (0, 9_000)
+    heard = Facts([], 0, contact=(6_000, 8_500))
+    assert judge(5_000, heard, 9_000) == (0, 7_503)
+    assert judge(5_000, heard._replace(floor_ms=2_000), 9_000) == (6_997, 7_503)
+    # the boot reached 6,000 before the next one began at 8,500
+    ended = Facts([], 0, floor_ms=2_000, ceiling=(6_000, 8_500))
+    assert judge(5_000, ended, UNKNOWN_MS) == (6_997, 7_503)
 
 
-def test_judgement_when_the_edges_clock_was_set() -> None:
+def test_anchors_that_contradict_each_other_are_not_mixed() -> None:
     early, late = Anchor(1_000, 100_000, 10), Anchor(2_000, 500_000, 10)
-    assert judge(1_100, [early, late], None, 0, 600_000, 0) == (100_090, 100_110)
-    assert judge(1_900, [early, late], None, 0, 600_000, 0) == (499_890, 499_910)
-    low, high = judge(1_900, [early, late], None, 0, 300_000, 0)
-    assert low <= high == 300_000
+    low, high = judge(1_100, Facts([early, late], 0), 600_000)
+    assert low <= 100_089
+    assert high >= 499_111
+
+
+def test_what_was_slept_between_two_uptimes() -> None:
+    assert asleep_at_most(1_000, 5_000, []) == 4_000
+    sums = [Sleep(1_000, 600), Sleep(5_000, 900), Sleep(9_000, 4_900)]
+    assert asleep_at_most(1_000, 5_000, sums) == 300
+    assert asleep_at_most(0, 1_000, sums) == 600
+    assert asleep_at_most(5_000, 9_000, sums) == 4_000
+    assert asleep_at_most(2_000, 3_000, sums) == 300
+    assert asleep_at_most(9_000, 9_500, sums) == 500
+    assert asleep_at_most(4_900, 6_000, sums) == 1_100
+
+
+def test_an_anchor_before_sleep_is_widened() -> None:
+    anchor = Anchor(0, 1_000_000, 10)
+    facts = Facts([anchor], 10, True, [Sleep(0, 0), Sleep(100_000, 95_000)])
+    assert judge(100_000, facts, UNKNOWN_MS) == (1_100_000 - 5_012, 1_100_000 + 5_012)
+    assert judge(100_000, facts._replace(sleeper=False), UNKNOWN_MS) == (1_099_988, 1_100_012)
 
 
 def test_time_book_is_bounded_and_survives_the_store() -> None:
@@ -112,6 +135,7 @@ def test_time_book_is_bounded_and_survives_the_store() -> None:
         book.contact(boot, 20_000, boot * 100_000 + 20_000)
     value = book.to_value()
     assert len(cbor.dumps(value)) < 3_000
+    assert len(value) == 8
     twin = TimeBook(10)
     twin.load(cbor.loads(cbor.dumps(value)))
     assert twin.to_value() == value
