@@ -19,6 +19,7 @@ const machine = createMachine({clock, flashPath: settings.flash, cause: settings
   chip: settings.chip, wakeReason: settings.wake_reason, poweredUs: settings.powered_us});
 machine.uniqueId = Buffer.from(settings.unique_id, 'hex');
 const plant = new Plant(machine, settings.wiring, settings.saved, settings.plant);
+for (const [from, to] of settings.plant.jumpers ?? []) machine.pins.jumper(from, to);
 
 machine.die = (why, more = {}) => {
   sendJson({event: 'dead', why, now_us: clock.now, saved: plant.saved(), rtc: machine.rtc.toString('hex'), ...more});

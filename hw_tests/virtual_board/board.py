@@ -44,7 +44,7 @@ class VirtualBoard:
         code: Mapping[str, Path] | None = None,
         board: str = "esp32_devkit",
         pins: Mapping[str, int] | None = None,
-        plant: Mapping[str, float] | None = None,
+        plant: Mapping[str, Any] | None = None,
         ticks_start_ms: int = 0,
     ) -> None:
         """main: host file run as /main.py (default: as flashed, behind firmware/boot.py). code: {path: folder}.

@@ -74,6 +74,16 @@ export class Pins {
     };
   }
 
+  // A wire from one pin to another: what the program drives at the first is what the second sees.
+  jumper(from, to) {
+    const pin = this.pin(from);
+    const before = pin.onOutput;
+    pin.onOutput = (level, frequency) => {
+      if (before) before(level, frequency);
+      this.drive(to, pin.mode === OUT ? level : null);
+    };
+  }
+
   setIrq(number, trigger, irq) {
     const pin = this.pin(number);
     pin.trigger = trigger;
