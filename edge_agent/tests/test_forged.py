@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ from firmware.tests.peer import DEVICE, LINK_KEY
 from firmware.tests.test_rekey import NEW_KEY, RotatingLab
 from gatelink import cose, events, messages
 
-FRAMES = 100_000
+FRAMES = 1_000_000 if os.environ.get("GATEPOST_SOAK") == "1" else 100_000
 NEIGHBOUR, BANNED, STRANGER = DEVICE ^ 1, 77, 4711
 OTHER_KEY, BANNED_KEY = bytes(range(1, 33)), bytes(range(2, 34))
 
@@ -165,6 +166,62 @@ async def test_frames_without_effect(
         assert edge.take(*fresh)
         assert edge.session(DEVICE).acked_seq >= 121
         assert edge.commits > 0
+
+
+def held(edge: Pump) -> tuple[Any, ...]:
+    """What an edge holds of the device, however its rows were cut, and its replay window."""
+    found = {
+        row.first_seq + index: (row.boot, row.uptime_cs + since, payload)
+        for row in edge.rows()
+        if row.device == DEVICE and row.items
+        for index, (since, payload) in enumerate(events.split(row.items))
+    }
+    session = edge.session(DEVICE)
+    window = (session._window.high, session._window.mask)
+    stored = list(edge.agent.database.writer.execute("SELECT epoch, piv_high, piv_mask, upto FROM device"))
+    return found, window, session.acked_seq, session.gaps, session.boot, session.frames, stored
+
+
+@pytest.mark.slow
+async def test_hostile_frames_between_genuine_ones_of_one_read(
+    folder: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rotation.secrets, "token_bytes", lambda _: NEW_KEY)
+    (folder / "with").mkdir()
+    (folder / "without").mkdir()
+    given = {DEVICE: (LINK_KEY, 1), NEIGHBOUR: (OTHER_KEY, 1)}
+    with pump(folder / "without", given) as plain, pump(folder / "with", given) as edge:
+        lab, _, _ = prepared(plain, pending=False)
+        other, recorded, fresh = prepared(edge, pending=False)
+        assert lab.journal.next_seq == other.journal.next_seq
+        rng = random.Random(13)
+        first = other.journal.next_seq - 1
+        genuine = [_one_event(other, first + number) for number in range(600)]
+        # Two frames of one counter would be a fault of the device; the storm is made of other ones than these.
+        foreign = {
+            "forged": cose.derive(bytes(range(3, 35)), DEVICE, 2),
+            "cross-device": cose.derive(OTHER_KEY, 9, 1),
+        }
+        make = lambda: b"\x84\x03\x01\x00\x60"  # noqa: E731
+        hostile = [frame for _, frame in storm(12_000, rng, recorded, fresh, foreign, make, DEVICE, cose.UP)]
+        edge.agent.rejects.total.clear()
+        sent = 0
+        while genuine:
+            count = rng.randrange(1, 6)
+            good, genuine = genuine[:count], genuine[count:]
+            plain.take(*good)
+            read = list(good)
+            for _ in range(rng.randrange(min(40, len(hostile) + 1))):
+                sent += 1
+                # Also copies of what this very read brings: behind the original they are replays.
+                at = rng.randrange(len(read) + 1)
+                read.insert(at, hostile.pop() if rng.randrange(10) else read[at - 1] if at else hostile.pop())
+            edge.take(*read)
+        assert sent > 2_000
+        assert edge.agent.rejects.total.total() == sent
+        assert held(edge) == held(plain)
+        assert edge.session(DEVICE).acked_seq >= first + 599
 
 
 def test_every_reason_that_is_expected_has_a_name() -> None:

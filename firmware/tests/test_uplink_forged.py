@@ -1,10 +1,12 @@
 # 100,000 forged, replayed, reflected, cross-device, old-boot, old-epoch and damaged frames against one device, and
 # commands held back past their deadline: 0 effects, every frame counted by reason.
+import os
+
 import pytest
 
 from firmware.tests.test_forgery import late_commands, run_storm
 
-FRAMES = 100_000
+FRAMES = 1_000_000 if os.environ.get("GATEPOST_SOAK") == "1" else 100_000
 
 
 @pytest.mark.slow
