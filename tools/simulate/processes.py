@@ -104,6 +104,18 @@ class Child:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else "it said nothing"
 
+    def errors(self) -> list[str]:
+        """What the log calls an error, each in one short line."""
+        found = []
+        for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Traceback"):
+                found.append(f"{self.name}: a traceback, see {self._log.name}")
+            elif '"level": "error"' in line:
+                entry = json.loads(line)
+                cause = str(entry.get("traceback") or entry.get("error") or "").strip().splitlines()[-1:]
+                found.append(f"{self.name}: {' '.join([str(entry.get('event'))[:60], *cause])[:200]}")
+        return found
+
     async def kill(self) -> bool:
         """SIGKILL, at once; True if that is what ended it."""
         if self._process is None or self._process.returncode is not None:

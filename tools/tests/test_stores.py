@@ -24,7 +24,7 @@ FLASH = [JournalEvent(seq, 1, 100 * seq, payload, bytes(8)) for seq, payload in 
 
 def schema(package: object) -> str:
     folder = Path(str(getattr(package, "__file__", ""))).parent
-    return sorted(folder.glob("schema_v*.sql"))[0].read_text(encoding="utf-8")
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("schema_v*.sql")))
 
 
 @pytest.fixture
