@@ -105,15 +105,8 @@ def _one_event(lab: Any, seq: int) -> bytes:
     return frame
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("count", "pending"), [(FRAMES, False), (20_000, True)])
-async def test_frames_without_effect(
-    folder: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-    count: int,
-    pending: bool,
-) -> None:
-    monkeypatch.setattr(rotation.secrets, "token_bytes", lambda _: NEW_KEY)
+def run_storm(folder: Path, count: int, *, pending: bool) -> dict[str, Counter[str]]:  # noqa: F811
+    """count hostile frames to an edge -> kind -> reason -> frames; needs a running loop. Fails on any effect."""
     given = {DEVICE: (LINK_KEY, 1), NEIGHBOUR: (OTHER_KEY, 1), BANNED: (BANNED_KEY, 0)}
     with pump(folder, given) as edge:
         _, recorded, fresh = prepared(edge, pending=pending)
@@ -166,6 +159,19 @@ async def test_frames_without_effect(
         assert edge.take(*fresh)
         assert edge.session(DEVICE).acked_seq >= 121
         assert edge.commits > 0
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "pending"), [(FRAMES, False), (20_000, True)])
+async def test_frames_without_effect(
+    folder: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    pending: bool,
+) -> None:
+    monkeypatch.setattr(rotation.secrets, "token_bytes", lambda _: NEW_KEY)
+    run_storm(folder, count, pending=pending)
 
 
 def held(edge: Pump) -> tuple[Any, ...]:
