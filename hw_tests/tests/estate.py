@@ -72,12 +72,20 @@ class Estate:
     """A board, an edge, one clock for both: `speed` times the machine's. Everything of it lies in `folder`."""
 
     def __init__(
-        self, folder: Path, releases: Releases, config: dict[str, Any], *, speed: float = 20.0
+        self,
+        folder: Path,
+        releases: Releases,
+        config: dict[str, Any],
+        *,
+        speed: float = 20.0,
+        manual: bool = False,
     ) -> None:
         self.folder = folder
         self.speed = speed
         self.started_ms = round(time.time() * 1000)
-        self.board = VirtualBoard(folder / "board", releases.role, speed=speed, started_ms=self.started_ms)
+        self.board = VirtualBoard(
+            folder / "board", releases.role, speed=speed, manual=manual, started_ms=self.started_ms
+        )
         settings = {**config, "update_keys": [releases.public]}
         self.board.provision(DEVICE, LINK, EVENT, 1, settings)
         self._port = free_port()

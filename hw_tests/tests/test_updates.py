@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hw_tests.tests.estate import EPOCH_MS, Estate, Releases
+from hw_tests.tests.taps import measure
 
 pytestmark = pytest.mark.vm
 
@@ -140,3 +141,13 @@ async def test_a_barrier_updates_only_when_it_is_closed_and_free(
     assert estate.board.resets == 1
     boom = (await estate.board.state())["boom"]
     assert (boom["limit_closed"], boom["collisions"], boom["shorts"]) == (True, 0, 0)
+
+
+async def test_taps_wait_for_no_update(tmp_path: Path, tags: Releases) -> None:
+    found = await measure(tmp_path, tags, 8)
+    assert found.state == "waiting to restart"
+    assert found.stored == found.visits
+    assert found.journal_kept
+    assert len(found.during) >= 8
+    # the same bound: a reader looks for cards at its own pace, which is what both are made of
+    assert max(found.during) <= max(found.without) + 20, found
