@@ -59,7 +59,7 @@ class Stepped:
         await self.board.tap(uid, HOLD_MS)
         self.visits.append(uid)
         await self.step(3000)
-        beeps = (await self.board.state())["beeps"]
+        beeps: list[list[float]] = (await self.board.state())["beeps"]
         return round(min(beep[0] for beep in beeps if beep[0] >= at_ms) - at_ms)
 
     def update(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ async def measure(folder: Path, releases: Releases, count: int) -> Taps:
         files = {f"part_{n}.mpy": bytes([n]) * 1500 for n in range(6)}  # never started: see update_pause_s
         release = releases.write(3, files)
         await it.agent.courier.begin(DEVICE, read((release / "manifest").read_bytes(), files))
-        during = []
+        during: list[int] = []
         while it.update()["phase"] != "waiting to restart" and len(during) < 50 * count:
             during.append(await it.tap())
         kept = it.estate.slots()[: len(before)] == before

@@ -1,4 +1,4 @@
-"""A reader of the part of CDDL (RFC 8610) that gatelink.cddl is written in: a value either fits a rule or does not.
+"""A reader of the part of CDDL (RFC 8610) that the .cddl files are written in: a value either fits a rule or does not.
 
 The packages there are do not do: zcbor (0.9.1) asks for an older cbor2, and pycddl (0.6.4) takes arrays that do
 not fit and refuses some that do. pycddl still checks the syntax of the whole file (test_cddl.py). Syntax that is
@@ -9,9 +9,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import cbor2
+
 _TOKENS = re.compile(
     r"""\s*(?:;[^\n]*\n\s*)*(?:
-    (?P<hex>h'[0-9A-Fa-f]*') | (?P<op>\.size|\.\.|=>|[\[\]{}(),:/=?*]) |
+    (?P<hex>h'[0-9A-Fa-f]*') | (?P<op>\.size|\.cbor|\.regexp|\.\.|=>|[\[\]{}(),:/=?*]) |
+    (?P<text>"[^"\n]*") |
     (?P<number>-?[0-9]+) | (?P<name>[a-z][a-z0-9-]*)
     )""",
     re.VERBOSE,
@@ -21,10 +24,12 @@ _PRELUDE: dict[str, Any] = {
     "nil": lambda value: value is None,
     "bool": lambda value: type(value) is bool,
     "int": lambda value: type(value) is int,
+    "uint": lambda value: type(value) is int and value >= 0,
     "bstr": lambda value: type(value) is bytes,
     "tstr": lambda value: type(value) is str,
 }
 Entry = tuple[int, int, Any]  # at least, at most, type or group
+Pair = tuple[int, int, Any, Any]  # at least, at most, key, type
 
 
 class Cddl:
@@ -47,6 +52,8 @@ class Cddl:
     def _names_used(self, node: Any) -> Iterator[str]:
         if isinstance(node, tuple) and node and node[0] == "ref":
             yield node[1]
+        elif isinstance(node, tuple) and node and node[0] == "cbor":
+            yield node[2]
         elif isinstance(node, (tuple, list)):
             for part in node:
                 yield from self._names_used(part)
@@ -84,11 +91,17 @@ class Cddl:
         self._at += 1
         if kind == "hex":
             return ("literal", bytes.fromhex(text[2:-1]))
+        if kind == "text":
+            return ("literal", text[1:-1])
         if kind == "number":
             low = int(text)
             return ("range", low, int(self._take("number"))) if self._skip("..") else ("literal", low)
         if kind != "name":
             raise ValueError(f"unknown syntax {text!r} at token {self._at}")
+        if self._skip(".cbor"):
+            return ("cbor", text, self._take("name"))
+        if self._skip(".regexp"):
+            return ("regexp", text, re.compile(self._take("text")[1:-1]))
         if self._skip(".size"):
             parenthesis = self._skip("(")
             low = int(self._take("number"))
@@ -114,12 +127,15 @@ class Cddl:
             self._skip(",")
         return entries
 
-    def _pairs(self) -> list[tuple[int, Any]]:
-        pairs = []
+    def _pairs(self) -> list[Pair]:
+        pairs: list[Pair] = []
         while not self._skip("}"):
-            key = int(self._take("number"))
+            least, most = 1, 1
+            if self._peek()[0] == "number" and self._peek(1) == ("op", "*"):
+                least, _, most = int(self._take("number")), self._take("op", "*"), int(self._take("number"))
+            key = self._type1()
             self._take("op", "=>")
-            pairs.append((key, self._type()))
+            pairs.append((least, most, key, self._type()))
             self._skip(",")
         return pairs
 
@@ -139,6 +155,12 @@ class Cddl:
                 return type(value) is type(literal) and value == literal
             case ("range", low, high):
                 return type(value) is int and low <= value <= high
+            case ("cbor", name, rule):
+                return bool(_PRELUDE[name](value)) and self._fits_encoded(rule, value)
+            case ("regexp", name, pattern):
+                return bool(_PRELUDE[name](value)) and pattern.fullmatch(value) is not None
+            case ("sized", "uint", size, _):
+                return type(value) is int and 0 <= value < 1 << 8 * size
             case ("sized", name, low, high):
                 length = (
                     len(value.encode())
@@ -151,12 +173,24 @@ class Cddl:
             case ("array", entries):
                 return isinstance(value, list) and len(value) in self._ends(entries, value, 0)
             case ("map", pairs):
-                return (
-                    isinstance(value, dict)
-                    and list(value) == [key for key, _ in pairs]
-                    and all(self._fits(part, value[key]) for key, part in pairs)
-                )
+                return isinstance(value, dict) and self._fits_map(pairs, value)
         raise ValueError(f"cannot judge {node}")
+
+    def _fits_encoded(self, rule: str, encoded: bytes) -> bool:
+        try:
+            return self.fits(rule, cbor2.loads(encoded))
+        except cbor2.CBORDecodeError:
+            return False
+
+    def _fits_map(self, pairs: list[Pair], value: dict[Any, Any]) -> bool:
+        """Every key belongs to the first pair that it fits; each pair has as many as it asks for."""
+        left = list(value)
+        for least, most, key, part in pairs:
+            mine = [each for each in left if self._fits(key, each)]
+            if not least <= len(mine) <= most or not all(self._fits(part, value[each]) for each in mine):
+                return False
+            left = [each for each in left if each not in mine]
+        return not left
 
     def _ends(self, entries: list[Entry], values: list[Any], start: int) -> set[int]:
         """Every place where these entries can end when they begin at `start`."""
