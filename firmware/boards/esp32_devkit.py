@@ -9,7 +9,8 @@ TAG = {
     "uplink_rx": 16,
     "reader_uart": 2,  # PN532, high speed UART
     "reader_tx": 26,
-    "reader_rx": 25,
+    "reader_rx": 25,  # RTC GPIO: the chip's answer wakes
+    "reader_irq": 32,  # RTC GPIO: a field at the reader wakes from deep sleep
     "reader_reset": 27,  # RSTPD_N, 0 = power down
     "button_sos": 33,  # RTC GPIO: wakes from deep sleep
     "battery_adc": 35,  # ADC1; behind a 2:1 divider
@@ -19,6 +20,7 @@ TAG = {
     "vibration": 4,
     "rtc_sda": 21,
     "rtc_scl": 22,
+    "dock": 34,
 }
 
 BARRIER = {

@@ -8,7 +8,8 @@ TAG = {
     "uplink_rx": 18,
     "reader_uart": 2,
     "reader_tx": 15,
-    "reader_rx": 16,
+    "reader_rx": 16,  # RTC GPIO: the chip's answer wakes
+    "reader_irq": 13,  # RTC GPIO: a field at the reader wakes from deep sleep
     "reader_reset": 14,
     "button_sos": 4,  # RTC GPIO: wakes from deep sleep
     "battery_adc": 5,  # ADC1; behind a 2:1 divider
@@ -18,6 +19,7 @@ TAG = {
     "vibration": 9,
     "rtc_sda": 10,
     "rtc_scl": 11,
+    "dock": 12,
 }
 
 BARRIER = {

@@ -2,7 +2,7 @@
 # boards.
 import asyncio
 
-from machine import ADC, PWM, UART, WDT, Pin
+from machine import ADC, I2C, PWM, UART, WDT, Pin
 
 try:
     from typing import Any
@@ -39,6 +39,11 @@ def woken_uart(number: int, baud: int, tx: int, rx: int) -> "tuple[UART, Any]":
 # seconds: 0 for none. Once started it can't be stopped: a program that hangs, or ends, restarts the board.
 def watchdog(seconds: int) -> "WDT | None":
     return WDT(timeout=seconds * 1000) if seconds else None
+
+
+# The one bus of a board: everybody on it says the same pins. Nobody there, or a stuck line: OSError.
+def i2c(sda: int, scl: int) -> I2C:
+    return I2C(0, sda=Pin(sda), scl=Pin(scl), freq=400_000, timeout=50_000)
 
 
 def contact(number: int) -> Pin:

@@ -47,6 +47,11 @@ class Indicator:
         self._shown = 0
         self._apply(0, 0, 0)
 
+    # Does a pattern play? Sounder and lights need an awake processor.
+    @property
+    def playing(self) -> bool:
+        return bool(self._steps)
+
     # name: of a pattern
     def show(self, name: str) -> None:
         self._steps = PATTERNS[name]
@@ -74,8 +79,9 @@ class Indicator:
             if played != self._shown:
                 played = self._shown
                 index = 0
-            if index == len(self._steps):
+            if index >= len(self._steps):
                 self._apply(0, 0, 0)
+                self._steps = ()
                 while played == self._shown:
                     await self._flag.wait()
                 continue

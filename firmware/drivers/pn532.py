@@ -25,7 +25,13 @@ MAX_TRIES = 3
 RETRY_MS = 1_000
 MAX_RETRY_MS = 30_000
 
-_SENDING, _WAIT_ACK, _WAIT_ANSWER, _LISTENING, _HOLDING, _RESTING, _PAUSED = range(7)
+_SENDING = 0
+_WAIT_ACK = 1
+_WAIT_ANSWER = 2
+_LISTENING = 3
+_HOLDING = 4
+_RESTING = 5
+_PAUSED = 6
 _QUIET = (_LISTENING, _HOLDING, _RESTING, _PAUSED)
 
 
@@ -99,6 +105,9 @@ class Pn532:
             answer, self._answer = self._answer, b""
             return answer
         if now_ms < self._due_ms:
+            return b""
+        if self.off:
+            self._due_ms = now_ms + CHECK_MS
             return b""
         phase = self._phase
         if phase == _LISTENING:
@@ -197,7 +206,7 @@ class Pn532:
                 self._closing = False
                 self._phase = _PAUSED
                 self.off = self._pause_ms < 0
-                self._due_ms = now_ms + (CHECK_MS << 16 if self.off else self._pause_ms)
+                self._due_ms = now_ms + self._pause_ms
             return None
         if self._phase != _LISTENING or code != _IN_LIST_PASSIVE_TARGET + 1:
             self.errors += 1

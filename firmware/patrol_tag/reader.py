@@ -45,6 +45,11 @@ class Reader:
             self.chip.economy(pause_ms, self._clock())
             self._flag.set()
 
+    # Nothing is under way between chip and host.
+    @property
+    def quiet(self) -> bool:
+        return self.chip.quiet and not self._uart.any()
+
     # Chip off, for deep sleep: see .chip.off.
     def pocket(self) -> None:
         self.chip.pocket(self._clock())

@@ -10,6 +10,8 @@ SCHEMA = {
     "sos_hold_ms": (500, whole(50, 5_000)),
     "sos_repeat_ms": (10_000, whole(1_000, 600_000)),
     "battery_check_s": (60, whole(10, 3_600)),
+    "look_ms": (300, whole(100, 1_000)),  # on battery: between two looks for a card
+    "pocket_min": (15, whole(0, 1_440)),  # without shift, tap and button: deep sleep after this; 0: never
     "watchdog_s": (30, watchdog),  # 0: none, for the workbench
     "heartbeat_s": (60, whole(10, 3_600)),
     "model": ("patrol_tag", name),  # whose updates fit

@@ -47,6 +47,15 @@ class Tag:
             return False
         return True
 
+    # A guard counts on it: no deep sleep.
+    @property
+    def needed(self) -> bool:
+        return self._shift.guard is not None or self._sos.next_wake_ms() >= 0
+
+    @property
+    def showing(self) -> bool:
+        return bool(self._indicator.playing)
+
     # problems: of the configuration; the first is reported, all are printed for the technician
     def on_start(self, problems: "list[str]") -> None:
         for problem in problems:

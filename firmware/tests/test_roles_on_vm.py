@@ -10,7 +10,15 @@ from hw_tests.virtual_board import micropython
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SUITES = ("test_barrier", "test_drivers", "test_gate", "test_patrol_tag", "test_pn532")
+SUITES = (
+    "test_barrier",
+    "test_drivers",
+    "test_gate",
+    "test_patrol_tag",
+    "test_pn532",
+    "test_pn532_i2c",
+    "test_power",
+)
 
 
 @pytest.mark.vm

@@ -122,7 +122,7 @@ export class Control {
     const {clock, machine} = this;
     return {uptime_ms: Math.round(this.uptimeMs()), world_ms: Math.round(clock.now / 1000),
       behind_ms: clock.mode === 'scaled' ? Math.max(0, Math.round((clock.wall() - clock.now) / 1000)) : 0,
-      program: this.program, exit_code: this.code, flash: machine.flash.counts,
+      slept_ms: machine.sleep.sleptMs(), deep: machine.sleep.deep, program: this.program, exit_code: this.code, flash: machine.flash.counts,
       uart_lost: machine.uarts.reduce((sum, uart) => sum + uart.lost, 0), ...this.plant.state()};
   }
 }

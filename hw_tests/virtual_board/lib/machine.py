@@ -10,6 +10,7 @@ SLEEP, DEEPSLEEP = 2, 4
 _pin_read = _vb.pin_read
 _pin_write = _vb.pin_write
 _any = _vb.uart_any
+_SAME = object()
 
 
 class Pin:
@@ -54,13 +55,15 @@ class Pin:
     def toggle(self):
         _pin_write(self.id, 1 - _pin_read(self.id))
 
-    def irq(self, handler=None, trigger=3, *, wake=None, hard=False):
+    # Without arguments: the interrupt as it is.
+    def irq(self, handler=_SAME, trigger=3, *, wake=None, hard=False):
         number = Pin._irqs.get(self.id)
-        if number is None:
-            number = Pin._irqs[self.id] = interrupt(handler, self)
-        else:
-            rebind(number, handler, self)
-        _vb.pin_irq(self.id, trigger if handler else 0, number)
+        if handler is not _SAME:
+            if number is None:
+                number = Pin._irqs[self.id] = interrupt(handler, self)
+            else:
+                rebind(number, handler, self)
+            _vb.pin_irq(self.id, trigger if handler else 0, number)
         return _Irq(number, trigger, lambda t: _vb.pin_irq(self.id, t, number))
 
     def __repr__(self):

@@ -88,10 +88,10 @@ export class Plant {
     };
   }
 
-  // In the charger: 1 at the pin, and a line to the edge.
+  // In the charger: a contact to ground, and a line to the edge.
   dock(docked) {
     this.docked = docked;
-    this.pins.drive(this.wiring.dock, docked ? 1 : 0);
+    this.pins.drive(this.wiring.dock, docked ? 0 : 1);
     return 0;
   }
 
@@ -205,7 +205,8 @@ export class Plant {
     const leds = {};
     for (const [role, seen] of Object.entries(this.outputs)) (role in RELAYS ? relays : leds)[role] = seen;
     return {leds, relays, beeps: this.beeps, loops: this.loops, battery_mv: this.batteryMv, passed: this.passed,
-      boom: this.boom ? this.boom.state() : null, docked: this.docked, searches: this.nfc ? this.nfc.searches : 0};
+      boom: this.boom ? this.boom.state() : null, docked: this.docked, searches: this.nfc?.searches ?? 0,
+      reader_awake: this.nfc?.awake ?? false};
   }
 
   saved() {
