@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from gatelink import cose
 from tools.bench import frames, sample
-from tools.bench.rivals import FORMATS
+from tools.bench.formats import FORMATS
 from tools.bench.rows import Row, at_most
 from tools.bench.sample import Sample
 
