@@ -14,6 +14,8 @@ from tools.simulate import report, stores
 from tools.simulate.errors import NightError
 from tools.simulate.report import DeviceReport
 
+EVENT = "site, device, seq, boot, kind, uptime_cs, t_lo_ms, t_hi_ms, received_ms, payload"
+ADD_EVENT = f"INSERT INTO event ({EVENT}) VALUES (?,?,?,?,?,?,?,?,?,?)"
 SITE, DEVICE = "riverside", 101
 PAYLOADS = [
     events.encode(events.BOOT, 1, "tag-0.1.0"),
@@ -37,7 +39,7 @@ def office(tmp_path: Path) -> Path:
     for event in FLASH:
         place = (1, DEVICE, event.seq, event.boot, event.payload[1], event.uptime_cs)
         times = (event.seq * 1000, event.seq * 1000 + 20, event.seq * 1000 + 500)
-        db.execute("INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?,?)", (*place, *times, event.payload))
+        db.execute(ADD_EVENT, (*place, *times, event.payload))
     db.close()
     return path
 
@@ -72,15 +74,13 @@ def test_sound_stores(edge: Path, office: Path) -> None:
     assert stores.office_counts(office, SITE) == {DEVICE: 10}
 
 
+TWICE = EVENT.replace("boot", "2")
 DAMAGE: list[tuple[str, str, Callable[[DeviceReport], int]]] = [
     ("office", "DELETE FROM event WHERE seq = 4", lambda found: found.missing),
     ("office", "DELETE FROM event WHERE seq = 10", lambda found: found.missing),
     (
         "office",
-        (
-            "INSERT INTO event SELECT site, device, seq, 2, kind, uptime_cs, t_lo_ms, t_hi_ms, received_ms, payload"
-            " FROM event WHERE seq = 6"
-        ),
+        f"INSERT INTO event ({EVENT}) SELECT {TWICE} FROM event WHERE seq = 6",
         lambda found: found.duplicated,
     ),
     ("office", "UPDATE event SET uptime_cs = 50 WHERE seq = 5", lambda found: found.out_of_order),
