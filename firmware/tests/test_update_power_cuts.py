@@ -1,6 +1,7 @@
 """Power cut at every flash operation of an update, on real littlefs: no brick, no lost version, journal untouched."""
 
 import functools
+import os
 import random
 
 import boot
@@ -10,6 +11,8 @@ from firmware.tests import lfs_files
 from firmware.tests.update_life import Life, live
 
 JOURNAL = lfs_files.FS_BLOCKS * lfs_files.BLOCK
+# Torn by chance, and cut again and again: ten times as often when GATEPOST_SOAK=1.
+TIMES = 10 if os.environ.get("GATEPOST_SOAK") == "1" else 1
 
 
 @functools.cache
@@ -33,6 +36,7 @@ def check(before: Life, at: int, after: Life, old: str, *, healthy: bool) -> Non
     assert sum(done <= at for done in before.crashes) + len(after.crashes) <= boot.TRIES
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("how", lfs_files.TORN)
 @pytest.mark.parametrize("healthy", [True, False])
 @pytest.mark.parametrize("old", [boot.FACTORY, "a"])
@@ -43,13 +47,16 @@ def test_every_operation(old: str, healthy: bool, how: str) -> None:
     assert before.flash.reprogrammed == 0
     assert len(before.crashes) == (0 if healthy else boot.TRIES)
     image = bytearray(base)
+    times = TIMES if how == "scattered" else 1
     for at, op in enumerate(before.flash.ops):
-        left = lfs_files.cut(image, op, how, rng)
-        after = live(left, "v2", healthy=healthy, seed=at)
-        check(before, at, after, old, healthy=healthy)
-        assert left[JOURNAL:] == base[JOURNAL:]
+        for time in range(times):
+            left = lfs_files.cut(image, op, how, rng)
+            after = live(left, "v2", healthy=healthy, seed=at + 1000 * time)
+            check(before, at, after, old, healthy=healthy)
+            assert left[JOURNAL:] == base[JOURNAL:]
         lfs_files.apply(image, op)
-    print(f"{len(before.flash.ops) + 1} cuts of an update from {old!r}, healthy {healthy}, {how}")
+    cuts = len(before.flash.ops) * times + 1
+    print(f"{cuts} cuts of an update from {old!r}, healthy {healthy}, {how}, 0 bricks")
     # Four versions of this, three ways of cutting: at least 1,000 cases.
     assert len(before.flash.ops) * 12 > 1_000
     # After the last operation.
@@ -59,11 +66,12 @@ def test_every_operation(old: str, healthy: bool, how: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("healthy", [True, False])
 def test_cut_again_and_again(healthy: bool) -> None:
     base = start("a")
     cuts = 0
-    for seed in range(150):
+    for seed in range(150 * TIMES):
         rng = random.Random(seed)
         image = bytearray(base)
         crashes = 0
@@ -83,4 +91,4 @@ def test_cut_again_and_again(healthy: bool) -> None:
         # happen.
         assert healthy or not last.confirmed
         assert image[JOURNAL:] == base[JOURNAL:]
-    print(f"{cuts} cuts in 150 histories, healthy {healthy}, 0 bricks")
+    print(f"{cuts} cuts in {150 * TIMES} histories, healthy {healthy}, 0 bricks")
