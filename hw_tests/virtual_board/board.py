@@ -194,6 +194,10 @@ class VirtualBoard:
         self._console_port.plug()
         return str(self._console_port.link)
 
+    def close_console(self) -> None:
+        """That port vanishes, as it does with a board that powers its own USB bridge."""
+        self._console_port.unplug()
+
     # The world around it. In scaled time these return when it is over, in manual time at once.
 
     async def tap(self, uid: bytes, hold_ms: int = 400) -> None:

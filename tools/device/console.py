@@ -43,8 +43,6 @@ def _gp_put(path, mode, data, digest):
         if _gp_digest(new) != digest:
             os.remove(new)
             raise OSError('written and read back differ: ' + path)
-        try: os.remove(path)
-        except OSError: pass
         os.rename(new, path)
         if hasattr(os, 'sync'): os.sync()
 def _gp_walk(folder):
