@@ -137,4 +137,9 @@ def cycles_before(journal: "Any") -> int:
     return 0
 
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+finally:
+    # whatever ended it, Ctrl-C included: the motor stops now, not when the watchdog bites
+    for relay in ("relay_up", "relay_down"):
+        hardware.output(boards.load("BARRIER")[relay])
