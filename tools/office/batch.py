@@ -38,8 +38,21 @@ _BOUNDS = tuple((low, high) for _, low, high in _NUMBERS)
 _KEYS = {"v", "site", "edge", "lane", "rows", "devices"}
 
 
+class Restated(NamedTuple):
+    """What is known later of when events first..last of a boot happened: t_lo_ms..t_hi_ms at uptime_cs."""
+
+    device: int
+    boot: int
+    first: int
+    last: int
+    uptime_cs: int
+    t_lo_ms: int
+    t_hi_ms: int
+    said_ms: int
+
+
 class Run(NamedTuple):
-    """A run of a device's events as one row brought them; no events: a row that only carries the chain value."""
+    """A run of a device's events as one row brought them; no events: only the chain value, or times stated again."""
 
     device: int
     boot: int
@@ -49,6 +62,7 @@ class Run(NamedTuple):
     mac_before: bytes | None
     mac8: bytes | None
     events: list[EventRow]
+    restated: Restated | None = None
 
 
 @dataclass(frozen=True)
@@ -151,9 +165,14 @@ def _run(row: Any, index: int, site_key: int) -> tuple[int, Run]:
             raise RequestError(f"rows[{index}].{name}", "must be 8 bytes or null")
     if t_lo > t_hi:
         raise RequestError(f"rows[{index}].t_lo_ms", "must not be later than t_hi_ms")
+    count = last - first + 1
+    if count == 0 and mac8 is None and mac_before is None and items == b"" and skipped:
+        if first + skipped - 1 > _U32 or skipped > MAX_RUN:
+            raise RequestError(f"rows[{index}].skipped", f"times are stated of at most {MAX_RUN} events")
+        again = Restated(device, boot, first, first + skipped - 1, uptime, t_lo, t_hi, received)
+        return pos, Run(device, boot, first, last, 0, None, None, [], again)
     if skipped >= first:
         raise RequestError(f"rows[{index}].skipped", f"at most {first - 1} events lie before {first}")
-    count = last - first + 1
     if not 0 <= count <= MAX_RUN:
         raise RequestError(f"rows[{index}].last_seq", f"must be first_seq - 1 up to first_seq + {MAX_RUN - 1}")
     if type(items) is not bytes or len(items) > MAX_ITEMS:

@@ -11,6 +11,7 @@ from gatelink.cbor import MAX_DEPTH, Reader
 from gatelink.events import MAX_PAYLOAD
 
 RHO_PPM = 10  # how far a device's clock may run off, parts per million
+UNKNOWN_MS = (1 << 48) - 1  # as t_hi_ms: nothing is known
 
 
 def _sizes() -> bytes:
@@ -73,14 +74,19 @@ def cut(
             pos += sizes[items[pos]]
         seq += 1
         uptime += delta
-        passed = (uptime - start) * 10
-        drift = -(-passed * RHO_PPM // 1_000_000)
-        lo, hi = (t_lo + passed - drift) if t_lo else 0, t_hi + passed + drift
+        lo, hi = after(t_lo, t_hi, uptime - start)
     if len(out) != count:
         raise ValueError(f"holds {len(out)} events where first_seq..last_seq are {count}")
     if uptime >= 1 << 40:
         raise ValueError("the deltas run past 40 bits of uptime")
     return out
+
+
+def after(t_lo_ms: int, t_hi_ms: int, passed_cs: int) -> tuple[int, int]:
+    """When an event happened that came `passed_cs` (10 ms) after one that happened between t_lo_ms and t_hi_ms."""
+    passed = passed_cs * 10
+    drift = -(-passed * RHO_PPM // 1_000_000)
+    return max(t_lo_ms + passed - drift, 1) if t_lo_ms else 0, min(t_hi_ms + passed + drift, UNKNOWN_MS)
 
 
 def _number(items: bytes, pos: int, what: str, bits: int) -> int:

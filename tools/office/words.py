@@ -21,6 +21,7 @@ KINDS: dict[int, tuple[str, str]] = {
     events.BATTERY: ("电池", "Battery"),
     events.JOURNAL_FILL: ("存储占用", "Memory in use"),
     events.JOURNAL_LOSS: ("记录损坏", "Records damaged"),
+    events.TIME: ("设备时钟", "Device's own clock"),
     events.VISIT: ("到达巡更点", "Checkpoint visited"),
     events.SHIFT_START: ("上岗", "Shift begins"),
     events.SHIFT_END: ("下岗", "Shift ends"),
@@ -40,6 +41,7 @@ KINDS: dict[int, tuple[str, str]] = {
     own_events.HELD_RAW: ("无法识别的消息", "Unreadable message"),
     own_events.NEVER_SEEN: ("记录已不在设备上", "No longer on the device"),
     own_events.QUEUE: ("接收队列", "Intake queue"),
+    own_events.CLOCK_STEP: ("边缘时钟被调整", "Edge clock was set"),
     own_events.STORE: ("边缘存储故障", "Edge store failed"),
     own_events.ROTATED: ("链路密钥已更换", "Link key changed"),
     own_events.REVOKED: ("设备密钥已吊销", "Device revoked"),
@@ -226,15 +228,25 @@ def _failures(zh: bool, fields: list[Any], _: Cards) -> str:
     return f"失败 {fields[0]:,} 次" if zh else f"{fields[0]:,} failures"
 
 
+def _error(_zh: bool, fields: list[Any], _: Cards) -> str:
+    return f"±{fields[1] / 1000:.1f} s"
+
+
+def _step(zh: bool, fields: list[Any], _: Cards) -> str:
+    unknown = "" if fields[1] else ("，时间未知" if zh else ", time not known now")
+    return f"{fields[0] / 1000:+,.1f} s{unknown}"
+
+
 _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     events.HEARTBEAT: _heartbeat, events.BOOT: _boot, events.REFUSED: _refused, events.FAULT: _fault,
-    events.BATTERY: _battery, events.JOURNAL_FILL: _percent, events.JOURNAL_LOSS: _range, events.VISIT: _card,
+    events.BATTERY: _battery, events.JOURNAL_FILL: _percent, events.JOURNAL_LOSS: _range, events.TIME: _error,
+    events.VISIT: _card,
     events.SHIFT_START: _card, events.SHIFT_END: _card, events.INCIDENT: _incident, events.SOS: _sos,
     events.UNKNOWN_CARD: _card, events.BARRIER: _barrier, events.ACCESS: _access, events.FORCED: _forced,
     events.OBSTRUCTED: _loop, events.LOOP_FAULT: _loop,
     own_events.SEQ_RESTARTED: _device, own_events.PORT: _port, own_events.DEVICE: _reach,
     own_events.HELD_RAW: _device, own_events.NEVER_SEEN: _gone, own_events.QUEUE: _queue,
-    own_events.STORE: _failures, own_events.ROTATED: _epoch, own_events.REVOKED: _device,
+    own_events.CLOCK_STEP: _step, own_events.STORE: _failures, own_events.ROTATED: _epoch, own_events.REVOKED: _device,
 }  # fmt: skip
 
 

@@ -76,6 +76,8 @@ class StoredEvent(NamedTuple):
     t_hi_ms: int
     received_ms: int
     payload: bytes
+    best_lo_ms: int  # the best that is known by now; t_lo_ms and t_hi_ms are what was said first
+    best_hi_ms: int
 
 
 class Cursor(NamedTuple):

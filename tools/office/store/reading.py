@@ -16,7 +16,11 @@ MAX_GAPS = 64
 MAX_FINDINGS = 64
 MAX_LOST = 10_000
 
-_COLUMNS = "site.id, device, seq, boot, kind, uptime_cs, t_lo_ms, t_hi_ms, received_ms, payload"
+_COLUMNS = (
+    "site.id, device, seq, boot, kind, uptime_cs, t_lo_ms, t_hi_ms, received_ms, payload,"
+    " coalesce(best_lo_ms, t_lo_ms), coalesce(best_hi_ms, t_hi_ms)"
+)
+_TIME = "coalesce(best_hi_ms, t_hi_ms)"
 
 
 def devices(db: apsw.Connection, site: str | None, device: int | None) -> list[DeviceState]:
@@ -112,8 +116,8 @@ def events(
         source, order = "event", "seq DESC, boot DESC"
         columns: tuple[str, ...] = ("seq", "boot")
     else:
-        source, order = "event INDEXED BY event_by_time", "t_hi_ms DESC, site DESC, device DESC, seq DESC, boot DESC"
-        columns = ("t_hi_ms", "site", "device", "seq", "boot")
+        source, order = "event INDEXED BY event_by_time", f"{_TIME} DESC, site DESC, device DESC, seq DESC, boot DESC"
+        columns = (_TIME, "site", "device", "seq", "boot")
     if before is not None:
         where.append(f"({', '.join(columns)}) < ({','.join('?' * len(columns))})")
         values.extend(before[-len(columns) :])
@@ -130,8 +134,8 @@ def events(
     shown = rows[:limit]
     older = None
     if len(rows) > limit:
-        key, _, number, seq, boot, _, _, _, t_hi_ms, *_ = shown[-1]
-        older = Cursor(t_hi_ms, key, number, seq, boot)
+        key, _, number, seq, boot, *_, best_hi_ms = shown[-1]
+        older = Cursor(best_hi_ms, key, number, seq, boot)
     return Page([StoredEvent(*row[1:]) for row in shown], older)
 
 

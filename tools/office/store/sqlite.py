@@ -16,15 +16,18 @@ from tools.office.chain import Chain
 from tools.office.errors import StoreError
 from tools.office.intervals import Span
 from tools.office.items import EventRow
-from tools.office.store import check, reading
+from tools.office.store import check, later, reading
 from tools.office.store.base import DOUBLE, Account, Cursor, DeviceState, Page, StoredEvent, Taken
 
 MAX_GAPS = 64  # gaps named in a receipt, for each device
-SCHEMA = Path(__file__).with_name("schema_v1.sql")
-VERSION = 1
+SCHEMAS = [Path(__file__).with_name(f"schema_v{version}.sql") for version in (1, 2)]
+VERSION = len(SCHEMAS)
 
 Writes = list[tuple[object, ...]]
-_ADD_EVENT = "INSERT OR IGNORE INTO event VALUES (?,?,?,?,?,?,?,?,?,?)"
+_ADD_EVENT = (
+    "INSERT OR IGNORE INTO event (site, device, seq, boot, kind, uptime_cs, t_lo_ms, t_hi_ms, received_ms, payload)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?)"
+)
 
 
 class SqliteStore:
@@ -101,6 +104,8 @@ class _Intake:
         self._proofs: Writes = []
         self._rewind: dict[int, int] = {}  # device -> lowest sequence number that a new chain value was for
         self._conflicts = 0
+        self._restated: dict[int, bool] = {}  # device -> whether times of it were ever stated again
+        self._late: list[Run] = []  # runs of such devices
 
     def take(self) -> Taken:
         self._note_devices()
@@ -109,7 +114,13 @@ class _Intake:
             spans = self._spans_of(run.device)
             if run.skipped:
                 self._declare_loss(run, spans)
+            if run.restated is not None:
+                added += self._flush()
+                later.keep(self._db, self._site, run.restated, self._now)
+                self._restated[run.device] = True
             if run.events:
+                if self._was_restated(run.device):
+                    self._late.append(run)
                 if intervals.within(spans, run.first_seq, run.last_seq):
                     added += self._flush()
                     self._compare(run)
@@ -173,7 +184,17 @@ class _Intake:
         before = self._db.total_changes()
         self._db.executemany(_ADD_EVENT, self._events)
         self._events = []
-        return self._db.total_changes() - before
+        added = self._db.total_changes() - before
+        for run in self._late:
+            later.apply(self._db, self._site, run.device, run.boot, run.first_seq, run.last_seq)
+        self._late = []
+        return added
+
+    def _was_restated(self, device: int) -> bool:
+        found = self._restated.get(device)
+        if found is None:
+            found = self._restated[device] = later.any_of(self._db, self._site, device)
+        return found
 
     def _compare(self, run: Run) -> None:
         """Some of these numbers are accounted for already: the same content is a repetition, another is evidence."""
@@ -272,7 +293,8 @@ def _prepare(db: apsw.Connection) -> None:
     found = db.pragma("user_version")
     if found == VERSION:
         return
-    if found != 0:
+    if not 0 <= found < VERSION:
         raise StoreError(f"the database is of version {found}; this office server reads version {VERSION}")
-    with _transaction(db):
-        db.execute(SCHEMA.read_text(encoding="utf-8"))
+    for schema in SCHEMAS[found:]:
+        with _transaction(db):
+            db.execute(schema.read_text(encoding="utf-8"))

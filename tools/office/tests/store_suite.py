@@ -329,3 +329,54 @@ class StoreSuite:
         take(store, device.rows(1, 50))
         assert [event.seq for event in store.history(SITE, 101, 20, 10)] == list(range(21, 31))
         assert store.history(SITE, 101, 50, 10) == []
+
+    def test_times_stated_again_are_shown_and_the_first_word_stays(self, store: Store) -> None:
+        device = made(60)
+        take(store, device.rows(1, 40))
+        first = store.history(SITE, 101, 0, 100)
+        head = device.journal[10]
+        low, high = T0 + head.uptime_cs * 10 + 15, T0 + head.uptime_cs * 10 + 20
+        # of events 11..50; 41 to 50 come later, by another lane
+        again = [1, 101, head.boot, 11, 10, head.uptime_cs, low, high, T0 + 9, 40, None, b"", None]
+        taken = take(store, [again])
+        assert (taken.events, taken.added) == (0, 0)
+        take(store, [again])
+        take(store, device.rows(41, 60))
+        found = store.history(SITE, 101, 0, 100)
+        assert len(found) == 60
+        assert [event[:10] for event in found[:40]] == [event[:10] for event in first]
+        for event, one in zip(found, device.journal, strict=True):
+            if 11 <= event.seq <= 50:
+                drift_ms = (one.uptime_cs - head.uptime_cs) // 10_000 + 1
+                assert event.best_lo_ms >= T0 + one.uptime_cs * 10 + 15 - drift_ms
+                assert event.best_hi_ms <= T0 + one.uptime_cs * 10 + 20 + drift_ms
+                assert event.best_lo_ms <= T0 + one.uptime_cs * 10 + 20
+                assert event.best_hi_ms >= T0 + one.uptime_cs * 10 + 15
+            else:
+                assert (event.best_lo_ms, event.best_hi_ms) == (event.t_lo_ms, event.t_hi_ms)
+        assert state(store, device).complete_to == 60
+
+    def test_a_wider_or_contradicting_time_changes_nothing(self, store: Store) -> None:
+        device = made(5)
+        take(store, device.rows(1, 5))
+        head = device.journal[0]
+        at = T0 + head.uptime_cs * 10
+        for low, high in ((at - 500, at + 5_000), (0, (1 << 48) - 1), (at + 9_000, at + 9_100)):
+            take(store, [[1, 101, head.boot, 1, 0, head.uptime_cs, low, high, T0, 5, None, b"", None]])
+        for event in store.history(SITE, 101, 0, 9):
+            assert (event.best_lo_ms, event.best_hi_ms) == (event.t_lo_ms, event.t_hi_ms)
+
+    def test_events_of_an_unknown_time_sort_by_what_is_known_later(self, store: Store) -> None:
+        device = made(3)
+        unknown = (1 << 48) - 1
+        take(store, [device.row(1, 3, t_lo_ms=0, t_hi_ms=unknown)])
+        other = made(3, 102)
+        take(store, [other.row(1, 3, t_lo_ms=T0 + 10**9, t_hi_ms=T0 + 10**9 + 50)])
+        page = store.events(None, None, (), None, 10)
+        assert {event.device for event in page.events[:3]} == {101}
+        assert page.events[0].t_hi_ms == unknown
+        take(store, [[1, 101, 1, 1, 0, device.journal[0].uptime_cs, T0, T0 + 50, T0, 3, None, b"", None]])
+        page = store.events(None, None, (), None, 4)
+        assert [event.device for event in page.events] == [102, 102, 102, 101]
+        rest = store.events(None, None, (), page.older, 4)
+        assert [event.seq for event in rest.events] == [2, 1]

@@ -57,6 +57,8 @@ def test_events(fields: tuple[object, ...], zh: str, en: str) -> None:
         ([own_events.NEVER_SEEN, 101, 5, 9], "设备 101: 编号 5..9", "device 101: numbers 5..9"),
         ([own_events.QUEUE, 0], "已满", "full"),
         ([own_events.STORE, 7], "失败 7 次", "7 failures"),
+        ([own_events.CLOCK_STEP, -3_600_500, 1], "-3,600.5 s", "-3,600.5 s"),
+        ([own_events.CLOCK_STEP, 90_000, 0], "+90.0 s，时间未知", "+90.0 s, time not known now"),
         ([own_events.ROTATED, 101, 2], "设备 101，第 2 代", "device 101, epoch 2"),
         ([own_events.REVOKED, 101], "设备 101", "device 101"),
         ([200, "?"], cbor.dumps([200, "?"]).hex(), cbor.dumps([200, "?"]).hex()),

@@ -82,7 +82,7 @@ class Words(BaseModel):
 
 
 class EventAnswer(BaseModel):
-    """One event; it happened between t_lo_ms (0: not known) and t_hi_ms."""
+    """One event; it happened between t_lo_ms (0: not known) and t_hi_ms (2^48-1: not known), as is known by now."""
 
     site: str
     device: int
@@ -93,6 +93,8 @@ class EventAnswer(BaseModel):
     text: Words
     t_lo_ms: int
     t_hi_ms: int
+    first_lo_ms: int = Field(description="t_lo_ms as it was said first; that never changes")
+    first_hi_ms: int = Field(description="t_hi_ms as it was said first")
     uptime_cs: int
     received_ms: int
     payload: str = Field(description="the bytes that the device signed, in hexadecimal digits")

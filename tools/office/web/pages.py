@@ -160,6 +160,7 @@ class Pages:
         return {
             "at": at,
             "slack": slack,
+            "first": views.first_interval(event, office.config.utc_offset_min),
             "site": office.site_name(event.site).in_language(t.language),
             "device": names.get((event.site, event.device), str(event.device)),
             "device_id": f"{event.site}/{event.device}",

@@ -34,6 +34,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "lost": ("设备申报丢失 {}", "declared lost by the device: {}"),
     "conflicts": ("{} 条记录内容前后不符", "{} records came again with another content"),
     "verified": ("校验至 {}", "verified to {}"),
+    "first_said": ("最初记为 {}", "first said: {}"),
     "not_verified": ("尚未校验", "not verified yet"),
     "no_key": ("无校验密钥", "no key to check with"),
     "misfit": ("校验不符 {}", "does not fit: {}"),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from tools.office import words
 from tools.office.errors import RequestError
 from tools.office.intervals import Span
+from tools.office.items import UNKNOWN_MS
 from tools.office.service import Office
 from tools.office.store.base import Cursor, DeviceState, StoredEvent
 from tools.office.web import models
@@ -50,8 +51,10 @@ def event_answer(office: Office, event: StoredEvent) -> models.EventAnswer:
         kind=event.kind,
         kind_name=models.Words(zh=words.kind_name(event.kind, "zh"), en=words.kind_name(event.kind, "en")),
         text=models.Words(zh=event_text(office, event, "zh"), en=event_text(office, event, "en")),
-        t_lo_ms=event.t_lo_ms,
-        t_hi_ms=event.t_hi_ms,
+        t_lo_ms=event.best_lo_ms,
+        t_hi_ms=event.best_hi_ms,
+        first_lo_ms=event.t_lo_ms,
+        first_hi_ms=event.t_hi_ms,
         uptime_cs=event.uptime_cs,
         received_ms=event.received_ms,
         payload=event.payload.hex(),
@@ -102,10 +105,22 @@ def moment(t_ms: int | None, offset_min: int) -> str:
 
 def interval(event: StoredEvent, offset_min: int) -> tuple[str, str]:
     """When an event happened: (the middle to the second, how far off that may be)."""
-    if not event.t_lo_ms:
-        return moment(event.t_hi_ms, offset_min), "≤"
-    middle = (event.t_lo_ms + event.t_hi_ms) // 2
-    return moment(middle, offset_min), "±" + span_text((event.t_hi_ms - event.t_lo_ms + 1) // 2)
+    return _interval(event.best_lo_ms, event.best_hi_ms, offset_min)
+
+
+def first_interval(event: StoredEvent, offset_min: int) -> str:
+    """What was said of it first, where more is known by now; else ""."""
+    if (event.t_lo_ms, event.t_hi_ms) == (event.best_lo_ms, event.best_hi_ms):
+        return ""
+    return " ".join(_interval(event.t_lo_ms, event.t_hi_ms, offset_min))
+
+
+def _interval(low_ms: int, high_ms: int, offset_min: int) -> tuple[str, str]:
+    if high_ms >= UNKNOWN_MS:
+        return (moment(low_ms, offset_min), "≥") if low_ms else ("–", "?")
+    if not low_ms:
+        return moment(high_ms, offset_min), "≤"
+    return moment((low_ms + high_ms) // 2, offset_min), "±" + span_text((high_ms - low_ms + 1) // 2)
 
 
 def span_text(ms: int) -> str:
