@@ -22,13 +22,20 @@ WINDOW = 16  # frames in flight on one link, as an agent's welcome allows
 class Script:
     """What one device will send: its hello, then its EVENTS frames, as bytes on a serial line."""
 
-    def __init__(self, device: int, events: int, size: int) -> None:
+    def __init__(
+        self, device: int, events: int, size: int, *, after_seq: int = 0, boot: int | None = None
+    ) -> None:
         self.device = device
-        self.last_seq = events
-        samples = [s._replace(device=device, seq=n) for n, s in enumerate(sample.patrol(events, device), 1)]
+        self.last_seq = after_seq + events
+        samples = [
+            s._replace(device=device, seq=n, boot=s.boot if boot is None else boot)
+            for n, s in enumerate(sample.patrol(events, device), after_seq + 1)
+        ]
         keys = cose.derive(frames.LINK_KEY, device, 0)
         boot = samples[0].boot
-        hello = messages.Hello(messages.VERSION, boot, b"benchrun", 1000, 1, "bench", 1, events + 1)
+        hello = messages.Hello(
+            messages.VERSION, boot, b"benchrun", 1000, 1, "bench", after_seq + 1, self.last_seq + 1
+        )
         # As a device does: an anchor of its clock goes ahead of the events.
         anchor = (samples[-1].uptime_cs * 10, time.time_ns() // 1_000_000, 60)
         status = messages.Status(anchor[0], anchor, 3_700, events, (0, 0, 0), 0, bytes(8))
