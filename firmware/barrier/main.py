@@ -108,7 +108,7 @@ async def main() -> None:
     gate.on_start(problems + wrong)
     access = access_list.AccessList(packed)
     for name, direction in (("in", events.IN), ("out", events.OUT)):
-        reader = Wiegand(asyncio.ThreadSafeFlag())
+        reader = Wiegand(asyncio.ThreadSafeFlag(), settings["wiegand_backwards"])
         hardware.wiegand(reader, pins["wiegand_%s_d0" % name], pins["wiegand_%s_d1" % name])
         lane = credential.Lane(direction, access)
         node.supervise(watch(gate, lane, reader))

@@ -1,9 +1,10 @@
 # Layer: what /config.json may say to a barrier: key -> (default, check). The defaults are the cautious ones.
-from drivers.config import as_list, name, public_keys, watchdog, whole
+from drivers.config import as_list, name, public_keys, watchdog, whole, yes_no
 
 SCHEMA = {
     "uplink_baud": (115200, whole(1200, 2_000_000)),
     "access": ([], as_list),  # entries as access_list.record() takes them
+    "wiegand_backwards": (False, yes_no),  # the readers send a card's last byte first
     "travel_ms": (8_000, whole(1_000, 60_000)),  # longest movement of the boom, then it is a fault
     "auto_close_ms": (15_000, whole(0, 600_000)),  # 0: never by itself
     "pass_close_ms": (2_000, whole(500, 60_000)),  # after the safety loop became free

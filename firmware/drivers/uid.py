@@ -1,6 +1,7 @@
-# Layer: the one form of a card's number. A UID is the bytes that the card sends, in that order: 4, 7 or 10 of
-# them, leading zeros kept. In files it is hex, lower case, without separators; people may type spaces, colons
-# or dashes.
+# Layer: the one form of a card's number. A UID is the bytes that the card sends, in that order (ISO 14443-3: uid0
+# first, cascade tags left out): 4, 7 or 10 of them, leading zeros kept. In files it is hex, lower case, without
+# separators; people may type spaces, colons or dashes. A Wiegand reader that sends the opposite order is turned
+# round in its driver. What it shortens to 3 bytes (26 bits) is another, shorter number: never padded to a UID.
 from binascii import unhexlify
 
 LENGTHS = (4, 7, 10)

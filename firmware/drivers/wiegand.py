@@ -33,8 +33,9 @@ def decode(bits: "bytes | bytearray | memoryview") -> "tuple[bytes | None, str]"
 
 # One reader. zero() and one() are called from the pins' interrupts and allocate nothing.
 class Wiegand:
-    # flag: an asyncio.ThreadSafeFlag
-    def __init__(self, flag: "Any") -> None:
+    # flag: an asyncio.ThreadSafeFlag; backwards: this reader sends a card's bytes in the opposite order
+    def __init__(self, flag: "Any", backwards: bool = False) -> None:
+        self._backwards = backwards
         self._bits = bytearray(MAX_BITS)
         self._count = 0
         self._flag = flag
@@ -64,6 +65,8 @@ class Wiegand:
         credential, reason = decode(self._bits[:count])
         if reason:
             self.refused[reason] += 1
+        if credential is not None and self._backwards:
+            return bytes(reversed(credential))
         return credential
 
     # Waits for frames for ever and hands the credentials over.

@@ -58,6 +58,19 @@ def test_lost_and_extra_pulses_are_refused():
         assert wiegand.decode(bytes((good + good)[:count])) == (None, wiegand.LONG)
 
 
+def test_a_reader_that_sends_the_bytes_backwards_is_turned_round():
+    for credential in (b"\x00\xa1\xb2\xc3", b"\x00\x00\x07"):
+        for backwards in (False, True):
+            reader = wiegand.Wiegand(Flag(), backwards)
+            sent = bytes(reversed(credential)) if backwards else credential
+            bits = [value >> bit & 1 for value in sent for bit in range(7, -1, -1)]
+            half = len(bits) // 2
+            bits = [sum(bits[:half]) & 1] + bits + [1 - (sum(bits[half:]) & 1)]
+            for bit in bits:
+                reader.one() if bit else reader.zero()
+            assert reader.take() == credential
+
+
 def test_wiegand_reader_counts_and_goes_on():
     flag = Flag()
     reader = wiegand.Wiegand(flag)
