@@ -14,7 +14,7 @@ help:
 	@echo "make run          play one night and leave the office page open (ONCE=1 to end, SEED=n to choose)"
 	@echo "make test         every check (ONLY=name for one step)"
 	@echo "make bench        bytes, microseconds and rates into build/bench.json (ONLY=name for one part)"
-	@echo "make soak         the long versions of the drills"
+	@echo "make soak         the long versions of the drills, then ten nights (ONLY=part of a file's name)"
 	@echo "make setup        only set up"
 	@echo "make lock         renew the pinned requirements"
 
@@ -35,7 +35,7 @@ bench:
 
 soak:
 	@sh tools/setup/setup.sh test
-	@$(PYTHON) -m tools.simulate.soak $(if $(SEED),--seed $(SEED))
+	@$(PYTHON) -m tools.soak $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 lock:
 	@sh tools/setup/setup.sh test
