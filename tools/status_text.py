@@ -57,6 +57,10 @@ def describe(status: object) -> str:
             f" {_words(device.get('words'))}; acknowledged to {_shown(device.get('acked_seq'))},"
             f" {_shown(device.get('pending'))} pending, office complete to {_shown(held.get('complete_to'))}"
         )
+        key = _table(device.get("key"))
+        if key.get("pending") is not None:
+            problem = f", refused: {_shown(key.get('problem'))}" if key.get("problem") else ""
+            lines.append(f"    link key of epoch {_shown(key.get('pending'))} waits for the device{problem}")
         update = _table(device.get("update"))
         if update:
             lines.append(
@@ -66,6 +70,10 @@ def describe(status: object) -> str:
             )
         if _counts(device.get("rejects")) != "none":
             lines.append(f"    refused frames: {_counts(device.get('rejects'))}")
+    for device in _tables(top.get("revoked")):
+        lines.append(
+            f"device {_shown(device.get('id')).replace(',', '')}: REVOKED, refused frames: {_counts(device.get('rejects'))}"
+        )
     lines.append(f"refused frames: {_counts(top.get('rejects'))}")
     strangers = _tables(top.get("unprovisioned"))
     if strangers:

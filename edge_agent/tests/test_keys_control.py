@@ -15,6 +15,7 @@ from edge_agent.tests.harness import OWN, Site, until
 from gatelink import cose, messages
 from gatelink.messages import Config, Result
 from tools import cli
+from tools.status_text import describe
 
 
 def with_control(site: Site) -> None:
@@ -90,6 +91,7 @@ async def test_rotate_and_revoke_from_the_command_line(
         ):
             seen = await answer.json()
         assert seen["revoked"] == [{"id": 7, "rejects": {"revoked": 1}}]
+        assert "device 7: REVOKED, refused frames: revoked 1" in describe(seen)
         assert [entry["key"] for entry in seen["devices"]] == [{"epoch": 0, "pending": None, "problem": ""}]
         assert await gatepost(agent, tmp_path, "rotate", 7) == 2
         assert "not provisioned here, or revoked" in capsys.readouterr().err
@@ -128,6 +130,11 @@ async def test_only_with_the_token_and_only_what_makes_sense(
         # A device that is away: the key waits for it.
         answer = await post(agent, "/devices/7/rotate", "control-token", b'{"within_ms": 50}')
         assert answer == (200, {"v": 1, "epoch": 1, "state": "pending", "problem": ""})
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://127.0.0.1:{agent.status.port}/status") as page,
+        ):
+            assert "    link key of epoch 1 waits for the device" in describe(await page.json())
         assert await gatepost(agent, tmp_path, "rotate", 99) == 2
         assert "not provisioned here" in capsys.readouterr().err
         (tmp_path / "control").write_text("another")
