@@ -1,4 +1,4 @@
-# ESP32-C3-DevKitM-1 (MINI-1). Two UARTs and 15 pins: enough for a tag with its PN532 on I2C, not for a barrier (21
+# ESP32-C3-DevKitM-1 (MINI-1). Two UARTs and 10 free pins: a tag with its PN532 on I2C, but not a barrier (20
 # pins). No ext0 and ext1: GPIO 0 to 5 wake it from deep sleep.
 # Left alone: 2 8 9 (strapping; 8 also drives the board's RGB LED), 11-17 (flash), 20 21 (UART0: REPL). 18 and 19
 # are the chip's own USB, which the board does not lead out.
