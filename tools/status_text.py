@@ -71,9 +71,8 @@ def describe(status: object) -> str:
         if _counts(device.get("rejects")) != "none":
             lines.append(f"    refused frames: {_counts(device.get('rejects'))}")
     for device in _tables(top.get("revoked")):
-        lines.append(
-            f"device {_shown(device.get('id')).replace(',', '')}: REVOKED, refused frames: {_counts(device.get('rejects'))}"
-        )
+        number = _shown(device.get("id")).replace(",", "")
+        lines.append(f"device {number}: REVOKED, refused frames: {_counts(device.get('rejects'))}")
     lines.append(f"refused frames: {_counts(top.get('rejects'))}")
     strangers = _tables(top.get("unprovisioned"))
     if strangers:
