@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gatelink import events
 from hw_tests.virtual_board.board import VirtualBoard
 from node.image import open_image
-from tools import edge_update
+from tools import cli
 from tools.release import build, sign
 
 ROOT = Path(__file__).parents[2]
@@ -155,8 +155,9 @@ class Estate:
             raise AssertionError(f"{json.dumps(found, ensure_ascii=False)}\n{console}") from None
 
     async def update(self, release: Path) -> None:
-        """As `gatepost edge update` does."""
-        await asyncio.to_thread(edge_update.ask, self.url, self.token_file, DEVICE, release)
+        """`gatepost edge update`."""
+        given = ["--device", str(DEVICE), "--release", str(release), "--token-file", str(self.token_file)]
+        assert await asyncio.to_thread(cli.main, ["edge", "update", *given, "--url", self.url]) == 0
 
     async def over(self, release: Path, deadline_s: float = 60.0) -> dict[str, Any]:
         """Gives the device this release and waits for its end -> the status's `update`."""

@@ -96,6 +96,15 @@ async def test_a_crashing_version_is_tried_three_times_and_rolled_back(
     assert found["state"] == "done"
 
 
+async def test_a_version_that_hangs_is_ended_by_the_watchdog(started: Started, tags: Releases) -> None:
+    estate = await started(tags, TAG, speed=40)
+    hangs = tags.compiled("import time\nwhile True:\n    time.sleep_ms(1000)\n")
+    found = await estate.over(tags.write(3, {**tags.files, "patrol_tag/main.mpy": hangs}), 90)
+    assert found["state"] == "rolled_back"
+    assert estate.board.resets == 4
+    await estate.until(lambda device: device["firmware"] == "tag-0.1.0")
+
+
 async def test_it_goes_on_after_power_cut_link_loss_and_a_killed_edge(
     started: Started, tags: Releases
 ) -> None:
