@@ -17,6 +17,7 @@ from tools.errors import ToolError
 
 # A reset board is back at its prompt after this, native USB included, which comes as a new port.
 BACK_S = 20.0
+_ABSENT_S = 2.0  # a port that is not there, and nobody has reset its board
 _TRY_S = 1.5  # the first attempt; later ones wait longer
 _CHUNK = 3072  # bytes of a file in one command: 4 KiB of text, which a device with 60 KB of free heap takes
 _ASKED = 16  # files in one question
@@ -88,7 +89,8 @@ class Console:
 
     def open(self, within_s: float = BACK_S, *, fresh: bool = True) -> None:
         """Ctrl-C, soft reset (unless not `fresh`), raw REPL; for `within_s`, as the board may be just starting."""
-        deadline = time.monotonic() + within_s
+        begun = time.monotonic()
+        deadline = begun + within_s
         patience_s = _TRY_S
         while True:
             try:
@@ -96,11 +98,16 @@ class Console:
                 break
             except ToolError:
                 self.close()
+                if fresh and not self._exists():
+                    deadline = min(deadline, begun + _ABSENT_S)
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)  # a native USB port is not there yet
             patience_s *= 2
         self.run(_HELPERS)
+
+    def _exists(self) -> bool:
+        return not self.port.startswith("/") or Path(self.port).exists()
 
     def _enter(self, fresh: bool, patience_s: float) -> None:
         mpremote = _mpremote()
