@@ -79,8 +79,12 @@ def asleep_at_most(first_ms: int, last_ms: int, sleeps: list[Sleep]) -> int:
     """The most that may have been slept between two uptimes: the sums only grow, and no faster than the uptime."""
     least, most = 0, last_ms
     for at, slept in sleeps:
-        least = max(least, slept if at <= first_ms else slept - (at - first_ms))
-        most = min(most, slept if at >= last_ms else slept + last_ms - at)
+        surely = slept if at <= first_ms else slept - (at - first_ms)
+        if surely > least:
+            least = surely
+        perhaps = slept if at >= last_ms else slept + last_ms - at
+        if perhaps < most:
+            most = perhaps
     return max(min(most - least, last_ms - first_ms), 0)
 
 
