@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hw_tests.conftest import NOT_RUN, target_name
+from hw_tests.suite import wiring
 from hw_tests.suite.target import ON_REQUEST, NativeTarget, SerialTarget, Target
 from hw_tests.suite.virtual import VirtualTarget
 
@@ -19,6 +20,8 @@ def bench(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
     extra = frozenset(filter(None, pytestconfig.getoption("extra").split(",")))
     if not extra <= set(ON_REQUEST):
         raise pytest.UsageError(f"--with {','.join(sorted(extra - set(ON_REQUEST)))}: right is {', '.join(ON_REQUEST)}")
+    if "uart_jumper" in extra and pytestconfig.getoption("--uplink"):
+        raise pytest.UsageError("--with uart_jumper and --uplink are two things on one UART; right is one of them")
     targets: dict[str, Target] = {}
 
     def of(wanted: str) -> Target:
@@ -41,6 +44,11 @@ def bench(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 def target(request: pytest.FixtureRequest, bench: Bench, pytestconfig: pytest.Config) -> Target:
     """The target for this test, or a skip that says why."""
     roles = [mark.args[0] for mark in request.node.iter_markers("role")]
+    board = pytestconfig.getoption("--board")
+    if roles and roles[0] not in wiring.roles(board):
+        reason = f"{board} has no pins for a {roles[0]}"
+        pytestconfig.stash[NOT_RUN][reason].append(request.node.name)
+        pytest.skip(reason)
     found = bench(roles[0] if roles else "tag")
     missing = [found.lacks(what) for mark in request.node.iter_markers("needs") for what in mark.args]
     if roles and found.role != roles[0]:
