@@ -123,6 +123,7 @@ class Session:
 
         Single events that follow each other go on as one run.
         """
+        heard_ms = self._clock.uptime_ms()
         for frame in frames:
             opened = self._authentic(port, frame, now_ms)
             if opened is None:
@@ -142,7 +143,7 @@ class Session:
             self._address = address
             self.frames += 1
             self.last_contact_ms = now_ms
-            self._heard_ms = self._clock.uptime_ms()
+            self._heard_ms = heard_ms
             if not self.online:
                 self.online = True
                 self._shared.online(self.device)
@@ -223,15 +224,19 @@ class Session:
         runs = [run]
         if len(parts) > 1:
             first = run[2]
-            runs = cut(run, [(first + p.at, first + p.at + p.size - 1) for p in parts])
-        for part, piece in zip(parts, runs, strict=True):
-            timed = (*piece[:5], part.low, part.high, *piece[7:])
+            runs = [
+                (*piece[:5], part.low, part.high, *piece[7:])
+                for part, piece in zip(
+                    parts, cut(run, [(first + p.at, first + p.at + p.size - 1) for p in parts]), strict=True
+                )
+            ]
+        for part, timed in zip(parts, runs, strict=True):
             last_lo = part.low + part.span_cs * (10_000_000 - 10 * RHO_PPM) // 1_000_000 if part.low else 0
             self._book.happened(joined.boot, last_lo)
             self._shared.submit(
                 Received(self.device, self._window.high, self._window.mask, now_ms, timed, last_lo)
             )
-            row = self.moments.note(joined.boot, piece[2], piece[4], part)
+            row = self.moments.note(joined.boot, timed[2], timed[4], part)
             if row is not None:
                 self._shared.submit(Job(_saving(row), _nothing))
         if joined.has_time:
