@@ -98,6 +98,9 @@ def compile_role(role: str, target: Path) -> dict[str, Path]:
         _, complaints = bytecode.compile_folder(wiring.REPO, folder, target)
         if complaints:
             raise RuntimeError("\n".join(complaints))
+        # a source beside its .mpy would be imported instead
+        for source in (target / folder).glob("*.py"):
+            source.unlink()
     return {f"/lib/{Path(folder).name}": target / folder for folder in folders}
 
 
