@@ -6,6 +6,7 @@ import time
 import machine
 from drivers import config, hardware
 from drivers.buttons import Contacts
+from drivers.ds3231 import Ds3231
 from drivers.history import newest_first
 from drivers.indicator import Indicator
 from drivers.wiegand import Wiegand
@@ -69,6 +70,7 @@ async def main() -> None:
             on_command,
             watchdog=watchdog,
             heartbeat_ms=settings["heartbeat_s"] * 1000,
+            chip=lambda uptime_ms: Ds3231(hardware.i2c(pins["rtc_sda"], pins["rtc_scl"]), uptime_ms),
         )
     except (NotProvisioned, FlashError) as problem:
         if updating.on_trial:

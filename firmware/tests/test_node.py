@@ -71,7 +71,11 @@ class Bench:
         self.commands = []
         self.dog = Dog()
 
-    def node(self, **more):
+    # after machine.deepsleep()
+    def woken(self, memory, slow_ms):
+        return self.node(cause=4, memory=memory, slow_ms=slow_ms)
+
+    def node(self, cause=1, **more):
         return Node(
             self.uart,
             self.nor,
@@ -80,7 +84,7 @@ class Bench:
             "test-1",
             ticks_ms=host_asyncio.ticks_ms,
             reset=self.reset,
-            cause=1,
+            cause=cause,
             on_command=self.command,
             battery_mv=lambda: 3900,
             watchdog=self.dog,
@@ -320,3 +324,113 @@ def test_a_traceback_fits_an_event():
     assert len(text.encode()) <= 24
     assert text.startswith("ValueError ")
     events.encode(events.FAULT, 1, text)
+
+
+# Keeps what is written to it, as machine.RTC does through deep sleep.
+class Memory:
+    def __init__(self):
+        self.data = b""
+
+    def memory(self, *data):
+        if data:
+            self.data = bytes(data[0])
+            return None
+        return self.data
+
+
+def test_deep_sleep_goes_on_in_the_same_boot():
+    bench = Bench()
+    memory = Memory()
+    slow = [1_000_000]
+    node = bench.node(memory=memory, slow_ms=lambda: slow[0])
+    before = node.record(events.VISIT, b"\x01\x02\x03\x04")
+    node.hibernate()
+    slow[0] += 3_600_000
+    woken = bench.woken(memory, lambda: slow[0])
+    assert woken.boot == node.boot
+    assert woken.clock.slept_ms == 3_600_000
+    seq = woken.record(events.VISIT, b"\x01\x02\x03\x05")
+    # no BOOT in between, and time goes on
+    assert seq == before + 1
+    first, second = woken.journal.read(before), woken.journal.read(seq)
+    assert second.boot == first.boot
+    assert second.uptime_cs - first.uptime_cs >= 360_000
+    # the memory serves once: a reset of another kind, or a second one, is a new boot
+    again = bench.woken(memory, lambda: slow[0])
+    assert again.boot > woken.boot
+    assert again.clock.slept_ms == 0
+    again.hibernate()
+    reset = bench.node(memory=memory, slow_ms=lambda: slow[0])
+    assert reset.boot > again.boot
+
+
+class FakeChip:
+    def __init__(self, wall_ms, error_ms):
+        self.reading = (wall_ms, error_ms)
+        self.fault = ""
+        self.taken = None
+
+    def __call__(self, uptime_ms):
+        self.uptime_ms = uptime_ms
+        return self
+
+    def read(self):
+        if self.fault:
+            return None
+        return (self.uptime_ms(),) + self.reading
+
+    def set(self, anchor_ms, wall_ms, error_ms):
+        self.taken = (anchor_ms, wall_ms, error_ms)
+        return True
+
+
+def told(node):
+    return [events.decode(slot.payload) for slot in node.journal.scan()]
+
+
+def test_the_clock_chip_gives_time_at_boot():
+    bench = Bench()
+    node = bench.node(chip=FakeChip(1_790_000_000_500, 512))
+    assert [event[0] for event in told(node)] == [events.BOOT, events.TIME]
+    assert told(node)[1] == [events.TIME, 1_790_000_000_500, 524, 0]
+
+
+def test_a_stopped_clock_chip_is_told_once_and_set_at_contact():
+    bench = Bench()
+    chip = FakeChip(0, 0)
+    chip.fault = "stopped"
+    node = bench.node(chip=chip)
+    assert told(node)[1:] == [[events.FAULT, 2, "clock stopped"]]
+    node.clock.contact(10, 30, 1_790_000_000_000, 50)
+    node._wall.contacted()
+    assert chip.taken == (20, 1_790_000_000_000, 64)
+    # once for each contact, and not again for one that it knows
+    chip.taken = None
+    node._wall.contacted()
+    assert chip.taken is None
+    # a chip that is off by more than both errors is told and set
+    chip.fault = ""
+    chip.reading = (1_790_000_009_000, 600)
+    node.clock.contact(40, 60, 1_790_000_000_030, 50)
+    node._wall.contacted()
+    assert chip.taken is not None
+    assert told(node)[-1][:2] == [events.FAULT, 2]
+
+
+def test_no_clock_chip_is_no_trouble():
+    bench = Bench()
+    chip = FakeChip(0, 0)
+    chip.fault = "absent"
+    assert [event[0] for event in told(bench.node(chip=chip))] == [events.BOOT]
+
+
+def test_a_long_sleep_asks_the_chip_again():
+    bench = Bench()
+    chip = FakeChip(1_790_000_000_500, 512)
+    node = bench.node(chip=chip)
+    node.record(events.VISIT, b"\x01\x02\x03\x04")
+    node.clock.slept(600_000)
+    node.record(events.VISIT, b"\x01\x02\x03\x04")
+    kinds = [event[0] for event in told(node)]
+    assert kinds == [events.BOOT, events.TIME, events.VISIT, events.TIME, events.VISIT]
+    assert told(node)[3][3] == 600_000

@@ -49,7 +49,8 @@ class VirtualBoard:
     ) -> None:
         """main: host file run as /main.py (default: as flashed, behind firmware/boot.py). code: {path: folder}.
 
-        plant: travel_ms of the boom, battery_mv. ticks_start_ms: what ticks_ms() reads at boot, to meet its wrap.
+        plant: travel_ms of the boom, battery_mv, rtc (a DS3231 is fitted), rtc_ppm.
+        ticks_start_ms: what ticks_ms() reads at boot, to meet its wrap.
         """
         self.folder = Path(folder).resolve()
         self.files = self.folder / "files"

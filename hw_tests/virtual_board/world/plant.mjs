@@ -1,6 +1,7 @@
 // Layer: everything around the chip, wired by role: contacts, reader, loops, boom, lamps, sounder, battery.
 // Levels are those of firmware/boards: contacts to ground read 0 when pressed or at the limit, a free loop reads 0.
 import {Boom} from './boom.mjs';
+import {Ds3231} from './ds3231.mjs';
 import {I2cPort, Pn532} from './pn532.mjs';
 import {sendBits, wiegandBits} from './wiegand.mjs';
 
@@ -33,6 +34,11 @@ export class Plant {
     if (wiring.battery_adc !== undefined) machine.adc.set(wiring.battery_adc, () => this.batteryMv * 500);
     if (wiring.reader_uart !== undefined || wiring.reader_sda !== undefined) this.wireReader(wiring, saved.reader);
     this.dock(this.docked);
+    this.rtc = null;
+    if (settings.rtc) { // fitted, and its battery good
+      this.rtc = new Ds3231(() => this.clock.now, saved.rtc, settings.rtc_ppm ?? 0);
+      machine.i2c.bus(wiring.rtc_scl, wiring.rtc_sda).attach(0x68, this.rtc);
+    }
     for (const [button, us] of Object.entries(saved.pressed ?? {})) {
       if (us > this.clock.now) this.hold(button, us);
     }
@@ -211,6 +217,6 @@ export class Plant {
 
   saved() {
     return {loops: this.loops, batteryMv: this.batteryMv, docked: this.docked, pressed: this.pressed,
-      ...(this.nfc ? {reader: this.nfc.saved()} : {}), ...(this.boom ? {position: this.boom.position()} : {})};
+      ...(this.rtc ? {rtc: this.rtc.saved()} : {}), ...(this.nfc ? {reader: this.nfc.saved()} : {}), ...(this.boom ? {position: this.boom.position()} : {})};
   }
 }
