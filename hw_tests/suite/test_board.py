@@ -63,6 +63,19 @@ def test_files_arrive_whole(device: SerialTarget) -> None:
     assert "/main.py" not in device.console.walk("/")
 
 
+@pytest.mark.needs("chip", "console")
+def test_a_flashed_device_leaves_its_slot(device: SerialTarget) -> None:
+    """What was flashed runs, not an update from before, even one on trial; nothing older than its floor ever will."""
+    write = "import boot\nboot.write(boot.Files(), boot.Record('a', 'b', 2, 12, 9, 9, 0))"
+    device.run(write)
+    done = install.install(device.console, device.role, device.board, program=False)
+    assert (done.written, done.removed) == (1, 0)
+    assert device.value("tuple(__import__('boot').read(__import__('boot').Files()))") == ("-", "-", 9, 0, 0, 9, 0)
+    device.console.restart_to_prompt()
+    assert "/lib" in device.value("__import__('sys').path")
+    device.console.remove("/boot.slot")
+
+
 def test_bytecode_loads(device: Target) -> None:
     """Every module of the role but the program itself, which would start."""
     names = sorted(

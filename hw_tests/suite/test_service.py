@@ -121,4 +121,5 @@ async def test_from_blank_to_heard(
         assert not any(again["rejects"].values())
     with Console(device.port) as console:
         assert keys.read(console).epoch == 1
-        install.stop_for_good(console)  # no program under the tests that follow
+        # no program under the tests that follow
+        install.install(console, device.role, device.board, program=False)

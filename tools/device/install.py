@@ -12,7 +12,7 @@ from tools.errors import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = {"tag": "patrol_tag", "barrier": "barrier"}
-MAIN = "/main.py"
+MAIN, BOOT = "/main.py", "/boot.py"
 # Everything of ours below it; what else a technician keeps in /lib stays.
 LIB = "/lib"
 
@@ -55,7 +55,7 @@ def role_files(role: str, board: str) -> dict[str, bytes]:
     if board not in boards():
         raise ToolError(f"no board is called {board!r}; there are {', '.join(boards())}")
     files = {f"{LIB}/{name}": data for name, data in _compiled(role).items()}
-    files["/boot.py"] = (ROOT / "firmware" / "boot.py").read_bytes()
+    files[BOOT] = (ROOT / "firmware" / "boot.py").read_bytes()
     files["/board.txt"] = f"{board}\n".encode()
     return files
 
@@ -66,8 +66,9 @@ def main_file(role: str) -> bytes:
 
 
 def stop_for_good(console: Console) -> None:
-    """No program after this, not even its watchdog: /main.py goes and the board starts anew. Leaves it open."""
+    """No program, no slot and no watchdog after this: /main.py and /boot.py go, the board starts anew; open again."""
     console.remove(MAIN)
+    console.remove(BOOT)
     console.restart_to_prompt()
 
 
