@@ -169,9 +169,9 @@ LOSSES = [(0, 0), *itertools.product(range(1, 15), (1, 4))]
 
 
 def part(cases: Iterable[Any], size: int = 250) -> list[Any]:
-    """A seeded choice for every day, all of them with GATEPOST_SOAK=1."""
+    """A seeded choice for every day, up to 4,000 cases with GATEPOST_SOAK=1 (all there are of two faults)."""
     found = list(cases)
-    return found if SOAK else random.Random(7).sample(found, min(size, len(found)))
+    return random.Random(7).sample(found, min(4_000 if SOAK else size, len(found)))
 
 
 @pytest.mark.slow
