@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -44,7 +45,11 @@ class Ingest:
         self._ledgers = ledgers
         self._own = (own_device, own_boot)
         self._limits = limits
-        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._fresh: list[Entry] = []  # submitted in this turn of the loop
+        self._queue: queue.SimpleQueue[list[Entry] | None] = queue.SimpleQueue()
+        self._left: deque[Entry] = deque()  # taken from the queue, not in a group yet; the writer thread's
+        self._taken = 0  # entries whose group is committed
+        self._submitted = 0
         self._executor = ThreadPoolExecutor(1, "writer")
         self._writer: asyncio.Future[None] | None = None
         self._abandon = threading.Event()
@@ -71,20 +76,33 @@ class Ingest:
         """Starts the writer; call on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._writer = self._loop.run_in_executor(self._executor, self._write)
+        self._hand_over()
 
     def submit(self, entry: Entry) -> None:
-        """Queues an entry; never blocks. Raises StoreClosedError after close()."""
+        """Queues an entry; never blocks; call on the loop. Raises StoreClosedError after close().
+
+        What one turn of the loop brings reaches the writer together: so frames of ports that were ready together share
+        a commit, and the writer does not wake for each.
+        """
         if self._closing:
             raise StoreClosedError("the store is closing")
-        self._queue.put(entry)
-        if not self._full and self._queue.qsize() >= self._limits.queue_frames:
+        if not self._fresh and self._loop is not None:
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append(entry)
+        self._submitted += 1
+        if not self._full and self.waiting >= self._limits.queue_frames:
             self._full = True
             self.on_full()
 
     @property
     def waiting(self) -> int:
-        """Entries that wait for a commit."""
-        return self._queue.qsize()
+        """Entries that are not committed yet."""
+        return self._submitted - self._taken
+
+    def _hand_over(self) -> None:
+        if self._fresh:
+            self._queue.put(self._fresh)
+            self._fresh = []
 
     @property
     def tasks(self) -> list[asyncio.Future[None]]:
@@ -96,6 +114,7 @@ class Ingest:
         if self._writer is None:
             return False
         self._closing = True
+        self._hand_over()
         self._queue.put(None)
         done, _ = await asyncio.wait(self.tasks, timeout=patience_s)
         if not done:
@@ -114,29 +133,34 @@ class Ingest:
                 self._commit(group)
 
     def _gather(self) -> tuple[list[Entry], bool]:
-        first = self._queue.get()
-        if first is None:
-            return [], False
-        group: list[Entry] = [first]
-        count = _events_in(first)
-        limit = self._limits.max_events
-        deadline = time.monotonic() + self._limits.max_wait_s
-        while count < limit:
-            try:
-                entry = self._queue.get_nowait()
-            except queue.Empty:
-                left = deadline - time.monotonic()
-                if left <= 0:
+        group: list[Entry] = []
+        left = self._left
+        count = 0
+        deadline_s = 0.0
+        while count < self._limits.max_events:
+            if not left:
+                found = self._next(deadline_s if group else None)
+                if found is None:
+                    return group, False
+                if not found:
                     break
-                try:
-                    entry = self._queue.get(timeout=left)
-                except queue.Empty:
-                    break
-            if entry is None:
-                return group, False
+                if not group:
+                    deadline_s = time.monotonic() + self._limits.max_wait_s
+                left.extend(found)
+            entry = left.popleft()
             group.append(entry)
             count += _events_in(entry)
         return group, True
+
+    def _next(self, deadline_s: float | None) -> list[Entry] | None:
+        """More entries, none when nothing came by the deadline (None: waits), None at the end."""
+        try:
+            if deadline_s is None:
+                return self._queue.get()
+            wait_s = deadline_s - time.monotonic()
+            return self._queue.get(timeout=wait_s) if wait_s > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return []
 
     def _commit(self, group: list[Entry]) -> None:
         plan = Plan(self._ledgers, self._next_pos, *self._own)
@@ -158,7 +182,7 @@ class Ingest:
             self._call(self.on_stall, None)
         self._ledgers.update(plan.ledgers)
         self._next_pos = plan.next_pos
-        self._call(self._committed, plan)
+        self._call(self._committed, plan, len(group))
 
     def _apply(self, plan: Plan) -> None:
         connection: apsw.Connection = self._database.writer
@@ -185,14 +209,15 @@ class Ingest:
 
     # Back on the loop.
 
-    def _committed(self, plan: Plan) -> None:
+    def _committed(self, plan: Plan, entries: int) -> None:
+        self._taken += entries
         self.commits += 1
         self.events += plan.normal_events + plan.alarm_events
         self.duplicates += plan.duplicates
         for job in plan.jobs:
             job.done()
         self.on_commit(plan)
-        if self._full and self._queue.qsize() <= self._limits.queue_frames // 2:
+        if self._full and self.waiting <= self._limits.queue_frames // 2:
             self._full = False
             self.on_flowing()
 

@@ -11,7 +11,6 @@ import apsw
 from edge_agent import config as configuration
 from edge_agent.clock import Clock
 from edge_agent.daemon import Agent
-from edge_agent.entries import Entry
 from edge_agent.link import Session
 from edge_agent.planning import Plan
 from edge_agent.store.events import Row
@@ -110,15 +109,11 @@ class Pump:
 
     def flush(self) -> None:
         """Commits what waits, also what the answers to commits bring; a due kill restarts the agent."""
-        queue = self.agent.ingest._queue
+        ingest = self.agent.ingest
         try:
-            while not queue.empty():
-                group: list[Entry] = []
-                while not queue.empty():
-                    entry = queue.get()
-                    assert entry is not None
-                    group.append(entry)
-                self.agent.ingest._commit(group)
+            while ingest._fresh:
+                group, ingest._fresh = ingest._fresh, []
+                ingest._commit(group)
         except KilledError:
             self.kills += 1
             self.restart()

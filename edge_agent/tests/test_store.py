@@ -218,6 +218,7 @@ async def test_a_writer_that_cannot_go_on_ends_the_agent_and_is_no_clean_stop(tm
     site = Site(tmp_path)
     async with site.agent() as agent:
         writer = next(task for task in agent.tasks() if task in agent.ingest.tasks)
+        await until(lambda: agent.ingest.commits)  # its start is on disk
         agent.ingest.submit(Job(lambda connection: connection.execute("NONSENSE") and None, lambda: None))
         await until(writer.done)
         assert isinstance(writer.exception(), apsw.SQLError)
