@@ -36,8 +36,11 @@ class Installed(NamedTuple):
 
 
 def boards() -> list[str]:
-    """The names of all boards that have a file of pins."""
-    return sorted(p.stem for p in (ROOT / "firmware" / "boards").glob("*.py") if not p.stem.startswith("_"))
+    """The names of all boards that have a file of pins. Raises ToolError outside a checkout."""
+    folder = ROOT / "firmware" / "boards"
+    if not folder.is_dir():
+        raise ToolError("a device's code is not part of the installed package: run this from a checkout")
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 @functools.cache
