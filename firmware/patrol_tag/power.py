@@ -3,7 +3,7 @@ AWAKE, LIGHT, DEEP = 0, 1, 2
 
 LEAST_MS = 5  # a shorter sleep costs more than it saves
 LONGEST_MS = 60_000
-DOCKED_MS = 500  # how soon it notices that it was taken out of the charger
+DOCKED_MS = 60_000  # nothing to judge before it is taken out of the charger
 BUSY_MS = 20
 
 

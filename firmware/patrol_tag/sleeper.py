@@ -7,7 +7,7 @@ import time
 import esp32
 import machine
 
-from .power import AWAKE, DEEP, LONGEST_MS
+from .power import AWAKE, DEEP, DOCKED_MS, LONGEST_MS
 
 try:
     from typing import Any, Callable
@@ -62,10 +62,18 @@ async def doze(
     needed: "Callable[[], bool]",
 ) -> None:
     esp32.wake_on_gpio((button, line), esp32.WAKEUP_ALL_LOW)
+    moved = asyncio.ThreadSafeFlag()
+    dock.irq(lambda _: moved.set(), 3)
     clock = node.clock
     wait_ms = 0
     while True:
-        await asyncio.sleep_ms(wait_ms)
+        if wait_ms < DOCKED_MS:
+            await asyncio.sleep_ms(wait_ms)
+        else:
+            try:
+                await asyncio.wait_for_ms(moved.wait(), wait_ms)
+            except asyncio.TimeoutError:
+                pass
         now_ms = clock.uptime_ms()
         docked = not dock.value()
         pressed = not button.value()
