@@ -7,7 +7,7 @@ import pytest
 
 from hw_tests.suite.target import ON_REQUEST
 
-NOT_RUN = pytest.StashKey[dict[str, list[str]]]()
+NOT_RUN = pytest.StashKey[defaultdict[str, list[str]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
