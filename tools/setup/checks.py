@@ -100,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = parser.parse_args(arguments).only
     chosen = [step for step in steps() if not wanted or wanted in step.name]
     if not chosen:
-        print(f"no step is called {wanted!r}; there are: {', '.join(s.name for s in steps())}", file=sys.stderr)
+        print(
+            f"no step is called {wanted!r}; there are: {', '.join(s.name for s in steps())}", file=sys.stderr
+        )
         return 2
     failed = []
     begun = time.monotonic()
