@@ -10,7 +10,19 @@ from pathlib import Path
 from tools.bench.rows import Row, print_table, write_json
 
 # In this order, cheapest first; each is a module here with `run() -> list[Row]`.
-PARTS = ("wire", "codec", "journal", "ingest", "latency", "backlog", "rivals", "keys", "clock", "device", "update")
+PARTS = (
+    "wire",
+    "codec",
+    "journal",
+    "ingest",
+    "latency",
+    "backlog",
+    "rivals",
+    "keys",
+    "clock",
+    "device",
+    "update",
+)
 OUTPUT = Path("build/bench.json")
 
 
