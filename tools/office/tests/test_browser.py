@@ -12,7 +12,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from gatelink import cbor, events
 from tools.office.tests.makers import T0, Device, body
@@ -27,7 +28,9 @@ EVIL = "<img src=x onerror=x>"
 
 if os.environ.get("GATEPOST_NO_BROWSER") == "1":
     warnings.warn("GATEPOST_NO_BROWSER=1: the office's page was not looked at in a browser", stacklevel=1)
-    pytest.skip("GATEPOST_NO_BROWSER=1: the office's page was NOT looked at in a browser", allow_module_level=True)
+    pytest.skip(
+        "GATEPOST_NO_BROWSER=1: the office's page was NOT looked at in a browser", allow_module_level=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         found.checked(103, 63)
         odd = Device(9)
         odd.mint(cbor.dumps([200, EVIL]))
-        assert found.send(body(odd.rows(1, 1), site="east", devices={9: [1, EVIL, "x", 1, 1]}), "east")[0] == 200
+        assert (
+            found.send(body(odd.rows(1, 1), site="east", devices={9: [1, EVIL, "x", 1, 1]}), "east")[0] == 200
+        )
         yield found
 
 
@@ -66,7 +71,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not binary or not driver:
-        pytest.fail("no chromium and chromedriver: apt-get install chromium chromium-driver, or GATEPOST_NO_BROWSER=1")
+        pytest.fail(
+            "no chromium and chromedriver: apt-get install chromium chromium-driver, or GATEPOST_NO_BROWSER=1"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -88,6 +95,13 @@ def look(browser: webdriver.Chrome, server: Server, path: str, width: int = WIDE
     assert [line for line in browser.get_log("browser") if line["source"] != "recommendation"] == []
     assert browser.find_elements(By.CSS_SELECTOR, "img, script, b, iframe") == []
     return browser.find_element(By.TAG_NAME, "body").text
+
+
+def follow(browser: webdriver.Chrome, by: str, value: str) -> None:
+    """Click what leads to another page and wait until the old one is gone: click() itself may return before that."""
+    old = browser.find_element(By.TAG_NAME, "html")
+    browser.find_element(by, value).click()
+    WebDriverWait(browser, 30).until(staleness_of(old))
 
 
 def device_text(browser: webdriver.Chrome, site: str, number: int) -> str:
@@ -136,7 +150,7 @@ def test_english(browser: webdriver.Chrome, server: Server, width: int) -> None:
 def test_the_language_is_remembered(browser: webdriver.Chrome, server: Server) -> None:
     look(browser, server, "/?lang=zh")
     assert "最新事件" in look(browser, server, "/")
-    browser.find_element(By.CSS_SELECTOR, ".language").click()
+    follow(browser, By.CSS_SELECTOR, ".language")
     assert "Latest events" in browser.find_element(By.TAG_NAME, "main").text
     assert "Latest events" in look(browser, server, "/")
     browser.delete_all_cookies()
@@ -145,21 +159,21 @@ def test_the_language_is_remembered(browser: webdriver.Chrome, server: Server) -
 def test_filters_and_pages(browser: webdriver.Chrome, server: Server) -> None:
     look(browser, server, "/?lang=en")
     Select(browser.find_element(By.NAME, "device")).select_by_visible_text("Device 101")
-    browser.find_element(By.CSS_SELECTOR, ".filter button").click()
+    follow(browser, By.CSS_SELECTOR, ".filter button")
     numbers = _numbers(browser)
     assert numbers == list(range(63, 13, -1))
-    browser.find_element(By.PARTIAL_LINK_TEXT, "Older").click()
+    follow(browser, By.PARTIAL_LINK_TEXT, "Older")
     assert _numbers(browser) == list(range(13, 0, -1))
     assert "Older events" in browser.find_element(By.ID, "events").text
     assert browser.find_elements(By.PARTIAL_LINK_TEXT, "Older →") == []
-    browser.find_element(By.PARTIAL_LINK_TEXT, "Latest").click()
+    follow(browser, By.PARTIAL_LINK_TEXT, "Latest")
     assert _numbers(browser) == numbers
     Select(browser.find_element(By.NAME, "kind")).select_by_visible_text("Alarms only")
-    browser.find_element(By.CSS_SELECTOR, ".filter button").click()
+    follow(browser, By.CSS_SELECTOR, ".filter button")
     kinds = {cell.text for cell in browser.find_elements(By.CSS_SELECTOR, ".events .kind")}
     assert kinds == {"SOS", "Fault"}
     assert 0 < len(_numbers(browser)) < 63
-    browser.find_element(By.LINK_TEXT, "Clear").click()
+    follow(browser, By.LINK_TEXT, "Clear")
     assert len(_numbers(browser)) == 50
     browser.delete_all_cookies()
 
@@ -167,7 +181,9 @@ def test_filters_and_pages(browser: webdriver.Chrome, server: Server) -> None:
 def test_events_that_the_chain_denies_are_marked(browser: webdriver.Chrome, server: Server) -> None:
     look(browser, server, "/?device=lakeside/103&lang=en")
     rows = browser.find_elements(By.CSS_SELECTOR, ".events tbody tr")
-    marked = {int(row.find_element(By.CSS_SELECTOR, ".seq").text) for row in rows if "does not fit" in row.text}
+    marked = {
+        int(row.find_element(By.CSS_SELECTOR, ".seq").text) for row in rows if "does not fit" in row.text
+    }
     assert marked == set(range(21, 41))
     browser.delete_all_cookies()
 
