@@ -1,4 +1,4 @@
-"""The node's plain suites once more, in the real MicroPython VM."""
+"""The plain suites of node, drivers and roles once more, in the real MicroPython VM."""
 
 import importlib
 import re
@@ -11,14 +11,21 @@ from hw_tests.virtual_board import micropython
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SUITES = (
+    "test_barrier",
     "test_clock",
-    "test_forgery",
+    "test_drivers",
     "test_ds3231",
+    "test_forgery",
+    "test_gate",
     "test_journal",
     "test_journal_short_cuts",
     "test_keystore",
     "test_node",
+    "test_patrol_tag",
     "test_piv_cuts",
+    "test_pn532",
+    "test_pn532_i2c",
+    "test_power",
     "test_rekey",
     "test_uplink",
     "test_uplink_hostile",
