@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -131,5 +131,3 @@ def _own(path: Path) -> IO[str]:
     lock.flush()
     return lock
 
-
-Apply = Callable[[apsw.Connection], None]

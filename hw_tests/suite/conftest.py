@@ -48,7 +48,7 @@ def target(request: pytest.FixtureRequest, bench: Bench, pytestconfig: pytest.Co
     if roles and roles[0] not in wiring.roles(board):
         reason = f"{board} has no pins for a {roles[0]}"
         pytestconfig.stash[NOT_RUN][reason].append(request.node.name)
-        pytest.skip(reason)
+        pytest.skip(reason)  # this board cannot have the role; the summary names it with the reason
     found = bench(roles[0] if roles else "tag")
     missing = [found.lacks(what) for mark in request.node.iter_markers("needs") for what in mark.args]
     if roles and found.role != roles[0]:
@@ -56,7 +56,7 @@ def target(request: pytest.FixtureRequest, bench: Bench, pytestconfig: pytest.Co
     reason = next(filter(None, missing), "")
     if reason:
         pytestconfig.stash[NOT_RUN][reason].append(request.node.name)
-        pytest.skip(reason)
+        pytest.skip(reason)  # the target lacks what the test drives; the summary names it with the reason
     return found
 
 

@@ -78,7 +78,7 @@ def test_relays_fall_off_at_a_reset(target: SerialTarget) -> None:
     relays = [jumper for jumper in wiring.pin_jumpers(target.board, target.role) if "relay" in jumper[0]]
     assert len(relays) == 2
     reading = "".join(f"print(Pin({into}, Pin.IN, Pin.PULL_DOWN).value())\n" for _, _, into in relays)
-    # one at a time: nobody drives both
+    # One at a time: nobody drives both. The sleep is a program that hangs, until its watchdog bites.
     for (_, out, _), dies in zip(
         relays,
         ("machine.reset()", "w = machine.WDT(timeout=1000)\nimport time\ntime.sleep(60)"),

@@ -166,7 +166,7 @@ def _broker(command: list[str], folder: Path, settings: str) -> Iterator[int]:
             except OSError:
                 if process.poll() is not None or time.monotonic() > deadline_s:
                     raise RuntimeError(f"mosquitto did not start: {(folder / 'log').read_text()}") from None
-                time.sleep(0.05)
+                time.sleep(0.05)  # asks again, until the deadline above
         yield port
     finally:
         process.kill()

@@ -15,7 +15,7 @@ class SlowFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         """Sleeps, then syncs."""
-        time.sleep(SYNC_S)
+        time.sleep(SYNC_S)  # the slowness itself is what is modelled
         super().xSync(flags)
 
 

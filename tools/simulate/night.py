@@ -78,19 +78,17 @@ def main(plan_file: Path, folder: Path, *, seed: int | None, speed: float | None
 
 async def _night(plan: Plan, folder: Path, seed: int, speed: float, *, once: bool) -> Verdict:
     begun = time.monotonic()
-    with Show(plan.begin_min, plan.length_ms) as show:
-        hours = plan.length_ms / 3_600_000
-        show.say(
-            f"{plan.name_zh} {plan.name_en}: {hours:g} hours at {speed:g} times real time, seed {seed}"
-            f" (play it again with SEED={seed})"
-        )
-        cast = await _set_the_scene(plan, folder, speed)
-        try:
+    async with contextlib.AsyncExitStack() as ending:
+        with Show(plan.begin_min, plan.length_ms) as show:
+            hours = plan.length_ms / 3_600_000
+            show.say(
+                f"{plan.name_zh} {plan.name_en}: {hours:g} hours at {speed:g} times real time, seed {seed}"
+                f" (play it again with SEED={seed})"
+            )
+            cast = await _set_the_scene(plan, folder, speed)
+            ending.push_async_callback(_end, cast)
+            await _start(cast)
             verdict = await _play(plan, cast, seed, show)
-        except BaseException:
-            await _end(cast)
-            raise
-    try:
         for line in report.lines(verdict):
             print(line)
         took_s = time.monotonic() - begun
@@ -100,8 +98,6 @@ async def _night(plan: Plan, folder: Path, seed: int, speed: float, *, once: boo
         )
         if not once:
             await _stay(cast)
-    finally:
-        await _end(cast)
     return verdict
 
 
@@ -124,13 +120,13 @@ async def _set_the_scene(plan: Plan, folder: Path, speed: float) -> Cast:
         folder / "edge.log",
         f"http://127.0.0.1:{place.status_port}/status",
     )
-    cast = Cast(place, boards, edge, office, proxy)
-    try:
-        await asyncio.gather(office.start(), edge.start(), *(board.start() for board in boards.values()))
-    except BaseException:
-        await _end(cast)
-        raise
-    return cast
+    return Cast(place, boards, edge, office, proxy)
+
+
+async def _start(cast: Cast) -> None:
+    await asyncio.gather(
+        cast.office.start(), cast.edge.start(), *(board.start() for board in cast.boards.values())
+    )
 
 
 async def _play(plan: Plan, cast: Cast, seed: int, show: Show) -> Verdict:

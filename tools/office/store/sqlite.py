@@ -10,6 +10,7 @@ from pathlib import Path
 
 import apsw
 
+from edge_agent.store.database import transaction
 from tools.office import intervals
 from tools.office.batch import Batch, Run
 from tools.office.chain import Chain
@@ -248,15 +249,8 @@ def _errors() -> Iterator[None]:
 
 @contextmanager
 def _transaction(db: apsw.Connection) -> Iterator[None]:
-    with _errors():
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+    with _errors(), transaction(db):
+        yield
 
 
 @contextmanager

@@ -28,6 +28,7 @@ EVIL = "<img src=x onerror=x>"
 
 if os.environ.get("GATEPOST_NO_BROWSER") == "1":
     warnings.warn("GATEPOST_NO_BROWSER=1: the office's page was not looked at in a browser", stacklevel=1)
+    # Only by this word of the user; a machine that merely lacks a browser fails.
     pytest.skip(
         "GATEPOST_NO_BROWSER=1: the office's page was NOT looked at in a browser", allow_module_level=True
     )
