@@ -5,10 +5,10 @@ from drivers import pn532_frames, uid
 from drivers.pn532 import Pn532
 from drivers.wiegand import decode
 
+from edge_agent import event_words as words
 from gatelink import events
 from patrol_tag.shift import Shift
 from tools.office import config as office
-from tools.office import words
 
 CARDS = [
     ("00a1b2c3", "00:A1:B2:C3"),

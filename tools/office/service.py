@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import TypeVar
 
+from edge_agent.event_words import masked
 from edge_agent.logs import Log
 from tools.office import batch
 from tools.office.chain import Chain
 from tools.office.config import Config, Name
 from tools.office.errors import RequestError, StoreError
 from tools.office.store.base import Store, Taken
-from tools.office.words import masked
 
 CHECK_STEP = 2_000  # events of a chain that are followed between two batches
 CHECK_PAUSE_S = 0.1  # how long a step waits for a moment without batches

@@ -10,14 +10,15 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tools.office import words
+from edge_agent import event_words as words
+from edge_agent.web.language import LANGUAGE_COOKIE, Words, language_of
 from tools.office.errors import RequestError
 from tools.office.intervals import Span, within
 from tools.office.service import Office
 from tools.office.store.base import UNPROVEN, Cursor, DeviceState, StoredEvent
-from tools.office.web import texts, views
+from tools.office.web import views
 from tools.office.web.guard import VIEWER_COOKIE
-from tools.office.web.texts import LANGUAGE_COOKIE, Words
+from tools.office.web.texts import TEXTS
 
 HERE = Path(__file__).parent
 STYLE = HERE / "static" / "office.css"
@@ -40,11 +41,12 @@ class Pages:
     def words(self, request: Request) -> Words:
         """The texts in the request's language."""
         return Words(
-            texts.language_of(
+            TEXTS,
+            language_of(
                 request.query_params.get("lang"),
                 request.cookies.get(LANGUAGE_COOKIE),
                 request.headers.get("accept-language", ""),
-            )
+            ),
         )
 
     def render(self, request: Request, template: str, status: int = 200, **values: object) -> Response:

@@ -1,4 +1,4 @@
-"""Every word of the pages in both languages; which language a request asks for."""
+"""Every word of the pages in both languages."""
 
 from __future__ import annotations
 
@@ -75,34 +75,3 @@ TEXTS: dict[str, tuple[str, str]] = {
     "parameters": ("参数", "Parameters"),
     "answers": ("返回", "Answers"),
 }
-LANGUAGE_COOKIE = "lang"
-
-
-class Words:
-    """The texts in one language."""
-
-    def __init__(self, language: str) -> None:
-        self.language = language
-        self.tag = "zh-CN" if language == "zh" else "en"
-        self._column = 0 if language == "zh" else 1
-
-    def __call__(self, name: str, *values: object) -> str:
-        """One text, with its blanks filled in."""
-        return TEXTS[name][self._column].format(*values)
-
-
-def language_of(query: str | None, cookie: str | None, accept: str) -> str:
-    """zh or en: the address says it, else the last choice, else the browser, else Chinese."""
-    for wish in (query, cookie):
-        if wish is not None and wish.lower()[:2] in ("zh", "en"):
-            return wish.lower()[:2]
-    best, choice = 0.0, "zh"
-    for part in accept[:200].split(","):
-        name, _, weight = part.partition(";q=")
-        try:
-            value = float(weight) if weight else 1.0
-        except ValueError:
-            continue
-        if name.strip().lower()[:2] in ("zh", "en") and value > best:
-            best, choice = value, name.strip().lower()[:2]
-    return choice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
-from tools.office import words
+from edge_agent import event_words as words
 from tools.office.errors import RequestError
 from tools.office.intervals import Span
 from tools.office.items import UNKNOWN_MS

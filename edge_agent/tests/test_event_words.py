@@ -6,10 +6,10 @@ import random
 
 import pytest
 
+from edge_agent import event_words as words
 from edge_agent import own_events
+from edge_agent.web.language import language_of
 from gatelink import cbor, events
-from tools.office import words
-from tools.office.web.texts import TEXTS, language_of
 
 
 def card(uid: bytes) -> str:
@@ -118,8 +118,3 @@ def test_cards_without_a_name_keep_to_themselves() -> None:
 )  # fmt: skip
 def test_the_language(query: str | None, cookie: str | None, accept: str, language: str) -> None:
     assert language_of(query, cookie, accept) == language
-
-
-def test_every_text_has_the_same_blanks_in_both_languages() -> None:
-    for name, (zh, en) in TEXTS.items():
-        assert zh.count("{}") == en.count("{}"), name
