@@ -19,6 +19,9 @@ from edge_agent.errors import ConfigError, EdgeError, StoreClosedError
 from edge_agent.ingest import Ingest, Limits
 from edge_agent.link import LinkSettings, Session, Shared
 from edge_agent.planning import Notice, Plan
+from edge_agent.service import hang
+from edge_agent.service.heartbeat import Heartbeat, language
+from edge_agent.service.notify import Notifier
 from edge_agent.store import devices, loose
 from edge_agent.store import keys as key_store
 from edge_agent.store.database import Database, transaction
@@ -121,7 +124,7 @@ class Agent:
         self.courier.on_end = self._update_over
         self._stalls = 0
         self._port_states: dict[str, bool] = {}
-        reporter = Reporter(
+        self.reporter = Reporter(
             config,
             clock,
             self.database,
@@ -135,7 +138,7 @@ class Agent:
         self.status = StatusServer(
             config.status_listen,
             config.control_token,
-            reporter.snapshot,
+            self.reporter.snapshot,
             self._command,
             self._rotate,
             self._revoke,
@@ -358,16 +361,23 @@ async def run(config_path: Path | str) -> None:
     clock = Clock(config.rehearsal)
     logs.configure(config.log_level, clock.now_ms)
     agent = Agent(config, clock)
+    left = hang.arm(config.data_dir)
+    if left:
+        agent.log.error("the last run hung or crashed; its threads stood here", stacks=left)
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     await agent.start()
     asked = asyncio.create_task(ending.wait())
+    heart = Heartbeat(Notifier(), agent.ingest, agent.reporter.snapshot, language())
+    beating = asyncio.create_task(heart.run(), name="heartbeat")
     try:
-        watched: set[asyncio.Future[Any]] = {asked, *agent.tasks()}
+        watched: set[asyncio.Future[Any]] = {asked, beating, *agent.tasks()}
         done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        beating.cancel()
+        await heart.stop()
         await agent.stop()
     asked.cancel()
     for finished in done - {asked}:

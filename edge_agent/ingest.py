@@ -63,6 +63,7 @@ class Ingest:
             )
             + 1
         )
+        self.turns = 0  # groups finished and commits that failed; the writer thread's
         self.commits = 0
         self.events = 0
         self.duplicates = 0
@@ -131,6 +132,7 @@ class Ingest:
             group, more = self._gather()
             if group:
                 self._commit(group)
+            self.turns += 1
 
     def _gather(self) -> tuple[list[Entry], bool]:
         group: list[Entry] = []
@@ -173,6 +175,7 @@ class Ingest:
                 break
             except TRANSIENT as error:
                 failures += 1
+                self.turns += 1
                 if failures == 1:
                     self._call(self.on_stall, str(error))
                 if self._abandon.wait(pause_s):

@@ -109,6 +109,8 @@ install_system_tools() {
     command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
     command -v chromedriver >/dev/null 2>&1 || missing="$missing chromium-driver"
     command -v strace >/dev/null 2>&1 || missing="$missing strace"
+    command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
+    command -v systemd-nspawn >/dev/null 2>&1 || missing="$missing systemd-container"
     [ -n "$missing" ] || return 0
     # shellcheck disable=SC2086
     apt_install $missing || say "NOT INSTALLED (needs root):$missing; checks that need them will say so"

@@ -1,0 +1,1 @@
+"""How the agent lives under systemd: notification, watchdog, what a hang leaves behind."""
