@@ -11,20 +11,21 @@ from typing import Any
 from edge_agent import config as configuration
 from edge_agent import keyring, logs, own_events
 from edge_agent.clock import Clock
-from edge_agent.config import Config, PortConfig
+from edge_agent.config import Config
 from edge_agent.counters import Rejects
 from edge_agent.down_piv import DownCounter
 from edge_agent.entries import Job, Own, Revoked
 from edge_agent.errors import ConfigError, EdgeError, StoreClosedError
 from edge_agent.ingest import Ingest, Limits
 from edge_agent.link import LinkSettings, Session, Shared
+from edge_agent.outside import Outside
 from edge_agent.planning import Notice, Plan
 from edge_agent.service import hang
 from edge_agent.service.heartbeat import Heartbeat, language
 from edge_agent.service.notify import Notifier
 from edge_agent.store import devices, loose
 from edge_agent.store import keys as key_store
-from edge_agent.store.database import Database, transaction
+from edge_agent.store.database import transaction
 from edge_agent.store.devices import Ledger
 from edge_agent.store.firmware import UpdateRow
 from edge_agent.switchboard import Switchboard
@@ -32,7 +33,6 @@ from edge_agent.sync.uploader import Uploader
 from edge_agent.sync.wire import DeviceInfo
 from edge_agent.transports.port import Listener, Port
 from edge_agent.transports.serial import SerialPort
-from edge_agent.transports.udp import UdpPort
 from edge_agent.updates.courier import Courier, gap_ms
 from edge_agent.updates.release import Release
 from edge_agent.web.snapshot import Reporter
@@ -48,12 +48,13 @@ BUSY_FRAMES = 64  # so many frames wait for a commit: updates wait, too
 class Agent:
     """All parts of one running agent. start() and stop() may each be called once."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, outside: Outside | None = None) -> None:
+        outside = outside or Outside()
         self.config = config
         self.clock = clock
         self.log = logs.Log("edge")
         self.rejects = Rejects()
-        self.database = Database(config.data_dir)
+        self.database = outside.database(config.data_dir)
         writer = self.database.writer
         ledgers = devices.load(writer)
         sessions = devices.load_sessions(writer)
@@ -79,6 +80,7 @@ class Agent:
             config.device_id,
             boot,
             Limits(config.max_wait_ms / 1000, config.max_events, config.queue_frames),
+            outside.writer(),
         )
         self._down.submit = self.ingest.submit
         self.switchboard = Switchboard(clock, self.rejects)
@@ -99,12 +101,12 @@ class Agent:
             if each.revoked:
                 self._drop_key(session)
         listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
-        self.ports: list[Port] = [_port(port, listener) for port in config.ports]
+        self.ports: list[Port] = [outside.port(port, listener) for port in config.ports]
         self.uploader: Uploader | None = None
         if config.office is not None:
             self.uploader = Uploader(
                 config.office, config.site, config.edge, self.database, self.ingest.submit,
-                self._describe, clock.now_ms,
+                self._describe, clock.now_ms, outside.post(config.office, config.site), outside.rng,
             )  # fmt: skip
         self.ingest.on_commit = self._committed
         self.ingest.on_full = self._full
@@ -347,12 +349,6 @@ class Agent:
 def _finish(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
-
-
-def _port(port: PortConfig, listener: Listener) -> Port:
-    if port.kind == "serial":
-        return SerialPort(port.name, port.path, port.baudrate, port.reconnect_max_ms / 1000, listener)
-    return UdpPort(port.name, port.listen, listener)
 
 
 async def run(config_path: Path | str) -> None:

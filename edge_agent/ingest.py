@@ -1,14 +1,10 @@
-"""Layer: the one writer thread: entries wait in a bounded queue, groups are committed, then answers go out."""
+"""Layer: the one writer: entries wait in a bounded queue, groups are committed, then answers go out."""
 
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
-import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import apsw
@@ -19,6 +15,7 @@ from edge_agent.planning import Plan
 from edge_agent.store import devices, events, outbox
 from edge_agent.store.database import TRANSIENT, Database, transaction
 from edge_agent.store.devices import Ledger
+from edge_agent.writer import COMPANY, ENTRIES, PAUSE, Wait, Work, Writer
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.1, 5.0
 
@@ -39,20 +36,24 @@ class Ingest:
     """
 
     def __init__(
-        self, database: Database, ledgers: dict[int, Ledger], own_device: int, own_boot: int, limits: Limits
+        self,
+        database: Database,
+        ledgers: dict[int, Ledger],
+        own_device: int,
+        own_boot: int,
+        limits: Limits,
+        runner: Writer,
     ) -> None:
         self._database = database
         self._ledgers = ledgers
         self._own = (own_device, own_boot)
         self._limits = limits
         self._fresh: list[Entry] = []  # submitted in this turn of the loop
-        self._queue: queue.SimpleQueue[list[Entry] | None] = queue.SimpleQueue()
-        self._left: deque[Entry] = deque()  # taken from the queue, not in a group yet; the writer thread's
+        self._left: deque[Entry] = deque()  # handed over, not in a group yet; the writer's
         self._taken = 0  # entries whose group is committed
         self._submitted = 0
-        self._executor = ThreadPoolExecutor(1, "writer")
+        self._runner = runner
         self._writer: asyncio.Future[None] | None = None
-        self._abandon = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._full = False
@@ -76,8 +77,8 @@ class Ingest:
     def start(self) -> None:
         """Starts the writer; call on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._writer = self._loop.run_in_executor(self._executor, self._write)
-        self._hand_over()
+        self._writer = self._runner.start(self.work())
+        self.hand_over()
 
     def submit(self, entry: Entry) -> None:
         """Queues an entry; never blocks; call on the loop. Raises StoreClosedError after close().
@@ -88,7 +89,7 @@ class Ingest:
         if self._closing:
             raise StoreClosedError("the store is closing")
         if not self._fresh and self._loop is not None:
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self.hand_over)
         self._fresh.append(entry)
         self._submitted += 1
         if not self._full and self.waiting >= self._limits.queue_frames:
@@ -100,10 +101,13 @@ class Ingest:
         """Entries that are not committed yet."""
         return self._submitted - self._taken
 
-    def _hand_over(self) -> None:
-        if self._fresh:
-            self._queue.put(self._fresh)
-            self._fresh = []
+    def hand_over(self) -> bool:
+        """Gives the writer what this turn brought, if anything."""
+        if not self._fresh:
+            return False
+        self._runner.put(self._fresh)
+        self._fresh = []
+        return True
 
     @property
     def tasks(self) -> list[asyncio.Future[None]]:
@@ -115,56 +119,44 @@ class Ingest:
         if self._writer is None:
             return False
         self._closing = True
-        self._hand_over()
-        self._queue.put(None)
+        self.hand_over()
+        self._runner.put(None)
         done, _ = await asyncio.wait(self.tasks, timeout=patience_s)
         if not done:
-            self._abandon.set()
+            self._runner.abandon()
             await asyncio.wait(self.tasks)
-        self._executor.shutdown()
-        return not self._abandon.is_set() and self._writer.exception() is None
+        self._runner.close()
+        return bool(done) and self._writer.exception() is None
 
-    # The writer thread.
+    # The writer's part: work() says what it waits for, a Writer does the waiting.
 
-    def _write(self) -> None:
+    def work(self) -> Work:
+        """Takes entries and commits groups until it is told that no more will come; see Wait."""
         more = True
         while more:
-            group, more = self._gather()
+            group, more = yield from self._gather()
             if group:
-                self._commit(group)
+                yield from self._commit(group)
             self.turns += 1
 
-    def _gather(self) -> tuple[list[Entry], bool]:
+    def _gather(self) -> Generator[Wait, list[Entry] | None, tuple[list[Entry], bool]]:
         group: list[Entry] = []
         left = self._left
         count = 0
-        deadline_s = 0.0
         while count < self._limits.max_events:
             if not left:
-                found = self._next(deadline_s if group else None)
+                found = yield (Wait(COMPANY, self._limits.max_wait_s) if group else Wait(ENTRIES))
                 if found is None:
                     return group, False
                 if not found:
                     break
-                if not group:
-                    deadline_s = time.monotonic() + self._limits.max_wait_s
                 left.extend(found)
             entry = left.popleft()
             group.append(entry)
             count += _events_in(entry)
         return group, True
 
-    def _next(self, deadline_s: float | None) -> list[Entry] | None:
-        """More entries, none when nothing came by the deadline (None: waits), None at the end."""
-        try:
-            if deadline_s is None:
-                return self._queue.get()
-            wait_s = deadline_s - time.monotonic()
-            return self._queue.get(timeout=wait_s) if wait_s > 0 else self._queue.get_nowait()
-        except queue.Empty:
-            return []
-
-    def _commit(self, group: list[Entry]) -> None:
+    def _commit(self, group: list[Entry]) -> Generator[Wait, list[Entry] | None, None]:
         plan = Plan(self._ledgers, self._next_pos, *self._own)
         plan.add_all(group)
         pause_s = RETRY_FIRST_S
@@ -177,15 +169,15 @@ class Ingest:
                 failures += 1
                 self.turns += 1
                 if failures == 1:
-                    self._call(self.on_stall, str(error))
-                if self._abandon.wait(pause_s):
-                    return
-                pause_s = min(pause_s * 2, RETRY_LAST_S)
+                    self._runner.call(self.on_stall, str(error))
+            if (yield Wait(PAUSE, pause_s)) is None:
+                return
+            pause_s = min(pause_s * 2, RETRY_LAST_S)
         if failures:
-            self._call(self.on_stall, None)
+            self._runner.call(self.on_stall, None)
         self._ledgers.update(plan.ledgers)
         self._next_pos = plan.next_pos
-        self._call(self._committed, plan, len(group))
+        self._runner.call(self._committed, plan, len(group))
 
     def _apply(self, plan: Plan) -> None:
         connection: apsw.Connection = self._database.writer
@@ -204,11 +196,6 @@ class Ingest:
                 outbox.appended(connection, "alarm", plan.alarm_events)
             for job in plan.jobs:
                 job.apply(connection)
-
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        assert self._loop is not None
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
 
     # Back on the loop.
 

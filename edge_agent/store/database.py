@@ -54,6 +54,18 @@ def migrate(connection: apsw.Connection, steps: list[str]) -> int:
     return found
 
 
+def settle(connection: apsw.Connection, steps: list[str]) -> int:
+    """What the writing connection promises (WAL, every commit on the disk), then the schema; see migrate()."""
+    connection.set_busy_timeout(5_000)
+    mode = connection.pragma("journal_mode", "wal")
+    if mode != "wal":
+        raise StoreError(f"the file system of data_dir does not support WAL (got {mode})")
+    connection.pragma("synchronous", "full")
+    connection.pragma("wal_autocheckpoint", 4_000)
+    connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+    return migrate(connection, steps)
+
+
 @contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[None]:
     """BEGIN IMMEDIATE ... COMMIT; rolled back when anything is raised."""
@@ -86,14 +98,7 @@ class Database:
         try:
             self.writer = apsw.Connection(str(self.path))
             self.path.chmod(0o600)
-            self.writer.set_busy_timeout(5_000)
-            mode = self.writer.pragma("journal_mode", "wal")
-            if mode != "wal":
-                raise StoreError(f"the file system of data_dir does not support WAL (got {mode})")
-            self.writer.pragma("synchronous", "full")
-            self.writer.pragma("wal_autocheckpoint", 4_000)
-            self.writer.pragma("journal_size_limit", 64 * 1024 * 1024)
-            self.found_version = migrate(self.writer, schema_steps() if steps is None else steps)
+            self.found_version = settle(self.writer, schema_steps() if steps is None else steps)
         except apsw.NotADBError as error:
             raise StoreError(
                 f"{FILE_NAME} is no SQLite file: move it aside, the devices send again"
@@ -130,4 +135,3 @@ def _own(path: Path) -> IO[str]:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
-

@@ -1,17 +1,15 @@
-"""Layer: delivers the outbox to the office over HTTP(S): two lanes, several uploads under way, cursor by receipt."""
+"""Layer: delivers the outbox to the office: two lanes, several uploads under way, cursor by receipt."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
-import ssl
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import aiohttp
 import apsw
 
 from edge_agent.config import Office
@@ -22,6 +20,7 @@ from edge_agent.store.database import Database
 from edge_agent.store.events import Row
 from edge_agent.sync import wire
 from edge_agent.sync.backoff import Backoff
+from edge_agent.sync.post import Post
 from edge_agent.sync.wire import DeviceInfo, Receipt
 
 IDLE_S = 30.0  # looks at the outbox this often even if nobody says that something is new
@@ -59,6 +58,8 @@ class Uploader:
         submit: Callable[[Job], None],
         describe: Callable[[set[int]], dict[int, DeviceInfo]],
         now_ms: Callable[[], int],
+        post: Post,
+        rng: random.Random,
     ) -> None:
         self._office = office
         self._site, self._edge = site, edge
@@ -66,11 +67,10 @@ class Uploader:
         self._submit = submit
         self._describe = describe
         self._now_ms = now_ms
-        self._url = f"{office.url}/api/v1/sites/{site}/batches"
-        self._rng = random.Random()  # noqa: S311 - spreads retries, nothing secret
+        self._post = post
+        self._rng = rng
         self._reader = ThreadPoolExecutor(1, "outbox")
         self._connection: apsw.Connection | None = None
-        self._http: aiohttp.ClientSession | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._reached = asyncio.Event()
         self.lanes = {name: LaneState(name, lane) for name, lane in outbox.lanes(database.writer).items()}
@@ -81,16 +81,7 @@ class Uploader:
 
     async def start(self) -> None:
         """Begins to deliver. Raises OSError or ssl.SSLError when ca_file is no good."""
-        tls: ssl.SSLContext | bool = True
-        if self._office.ca_file is not None:
-            tls = await asyncio.to_thread(ssl.create_default_context, cafile=str(self._office.ca_file))
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=tls),
-            timeout=aiohttp.ClientTimeout(
-                total=self._office.timeout_s, sock_connect=self._office.connect_timeout_s
-            ),
-            headers={"Authorization": f"Bearer {self._office.token}", "Content-Type": "application/cbor"},
-        )
+        await self._post.start()
         for lane in self.lanes.values():
             self._tasks.append(asyncio.create_task(self._run(lane), name=f"lane {lane.name}"))
 
@@ -99,8 +90,7 @@ class Uploader:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._http is not None:
-            await self._http.close()
+        await self._post.stop()
         await asyncio.to_thread(self._reader.shutdown)
         if self._connection is not None:
             self._connection.close()
@@ -182,19 +172,11 @@ class Uploader:
         return Batch(rows, sum(row.last_seq - row.first_seq + 1 for row in rows), full)
 
     async def _upload(self, lane: LaneState, rows: list[Row]) -> Receipt:
-        assert self._http is not None
         body = wire.encode(
             self._site, self._edge, lane.name, rows, self._describe({row.device for row in rows})
         )
         self.uploads += 1
-        try:
-            async with self._http.post(self._url, data=body) as answer:
-                found = await _body(answer)
-                status = answer.status
-        except TimeoutError as error:
-            raise OfficeUnreachableError(f"no answer within {self._office.timeout_s:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise OfficeUnreachableError(f"{type(error).__name__}: {error}"[:200]) from error
+        status, found = await self._post.send(body)
         if 400 <= status < 500 and status not in (408, 425, 429):
             raise _refusal(status, found)
         if status != 200:
@@ -226,17 +208,6 @@ class Uploader:
         if not lane.error:
             self.on_outage(error)
         lane.error = error
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in answer.content.iter_chunked(65_536):
-        parts.append(part)
-        size += len(part)
-        if size > wire.MAX_RECEIPT:
-            raise OfficeUnreachableError("the answer is too long")
-    return b"".join(parts)
 
 
 def _refusal(status: int, body: bytes) -> OfficeRefusedError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import apsw
 from edge_agent import config as configuration
 from edge_agent.clock import Clock
 from edge_agent.daemon import Agent
+from edge_agent.entries import Entry
 from edge_agent.link import Session
+from edge_agent.outside import Outside
 from edge_agent.planning import Plan
 from edge_agent.store.events import Row
+from edge_agent.writer import ENTRIES, Work
 
 BEFORE, AFTER = "before", "after"
 
@@ -50,6 +54,46 @@ class Line:
         """Never full."""
 
 
+class HandWriter:
+    """Commits at step(), in the caller's thread."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def start(self, work: Work) -> asyncio.Future[None]:
+        self._work = work
+        next(work)
+        return asyncio.get_running_loop().create_future()
+
+    def put(self, entries: list[Entry] | None) -> None:
+        self.entries += entries or []
+
+    def step(self) -> None:
+        """One group of what was put."""
+        entries, self.entries = self.entries, []
+        wait = self._work.send(entries)
+        while wait.what != ENTRIES:
+            wait = self._work.send([])
+
+    def call(self, function: Callable[..., None], *arguments: object) -> None:
+        function(*arguments)
+
+    def abandon(self) -> None:
+        """Never waits."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class ByHand(Outside):
+    def __init__(self, writer: HandWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def writer(self) -> HandWriter:
+        return self._writer
+
+
 class Pump:
     """devices: number -> (link key, epoch). Needs a running loop. `now_ms` is the agent's clock."""
 
@@ -79,8 +123,11 @@ class Pump:
 
     def _start(self) -> Agent:
         config = configuration.load(self.folder / "edge.toml")
-        agent = Agent(config, Clock(wall=lambda: self.now_ms, steady=lambda: self.now_ms))
-        agent.ingest._call = lambda function, *arguments: function(*arguments)  # type: ignore[method-assign]
+        self.writer = HandWriter()
+        agent = Agent(
+            config, Clock(wall=lambda: self.now_ms, steady=lambda: self.now_ms), ByHand(self.writer)
+        )
+        agent.ingest.start()
         apply = agent.ingest._apply
 
         def counted(plan: Plan) -> None:
@@ -109,11 +156,9 @@ class Pump:
 
     def flush(self) -> None:
         """Commits what waits, also what the answers to commits bring; a due kill restarts the agent."""
-        ingest = self.agent.ingest
         try:
-            while ingest._fresh:
-                group, ingest._fresh = ingest._fresh, []
-                ingest._commit(group)
+            while self.agent.ingest.hand_over() or self.writer.entries:
+                self.writer.step()
         except KilledError:
             self.kills += 1
             self.restart()

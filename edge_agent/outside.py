@@ -1,0 +1,39 @@
+"""Layer: what the agent reaches beyond itself: its disk, its ports, the office, a thread. Tests bring their own."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from edge_agent.config import Office, PortConfig
+from edge_agent.store.database import Database
+from edge_agent.sync.post import HttpPost, Post
+from edge_agent.transports.port import Listener, Port
+from edge_agent.transports.serial import SerialPort
+from edge_agent.transports.udp import UdpPort
+from edge_agent.writer import ThreadWriter, Writer
+
+
+class Outside:
+    """The real world."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random()  # noqa: S311 - spreads retries, nothing secret
+
+    def database(self, folder: Path) -> Database:
+        """The store. Raises StoreError."""
+        return Database(folder)
+
+    def writer(self) -> Writer:
+        """What does the store's writing."""
+        return ThreadWriter()
+
+    def port(self, port: PortConfig, listener: Listener) -> Port:
+        """A way to devices."""
+        if port.kind == "serial":
+            return SerialPort(port.name, port.path, port.baudrate, port.reconnect_max_ms / 1000, listener)
+        return UdpPort(port.name, port.listen, listener)
+
+    def post(self, office: Office, site: str) -> Post:
+        """The way to the office."""
+        return HttpPost(office, site)

@@ -1,0 +1,75 @@
+"""Layer: one request to the office over HTTP(S): body in, status and answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Protocol
+
+import aiohttp
+
+from edge_agent.config import Office
+from edge_agent.errors import OfficeUnreachableError
+from edge_agent.sync import wire
+
+
+class Post(Protocol):
+    """A way to the office."""
+
+    async def start(self) -> None:
+        """Once, before the first send()."""
+
+    async def stop(self) -> None:
+        """What is under way fails."""
+
+    async def send(self, body: bytes, /) -> tuple[int, bytes]:
+        """A batch -> (HTTP status, body of the answer). Raises OfficeUnreachableError."""
+
+
+class HttpPost:
+    """POST {url}/api/v1/sites/{site}/batches with the site's token."""
+
+    def __init__(self, office: Office, site: str) -> None:
+        self._office = office
+        self._url = f"{office.url}/api/v1/sites/{site}/batches"
+        self._http: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Raises OSError or ssl.SSLError when ca_file is no good."""
+        tls: ssl.SSLContext | bool = True
+        if self._office.ca_file is not None:
+            tls = await asyncio.to_thread(ssl.create_default_context, cafile=str(self._office.ca_file))
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=tls),
+            timeout=aiohttp.ClientTimeout(
+                total=self._office.timeout_s, sock_connect=self._office.connect_timeout_s
+            ),
+            headers={"Authorization": f"Bearer {self._office.token}", "Content-Type": "application/cbor"},
+        )
+
+    async def stop(self) -> None:
+        """Closes the connections."""
+        if self._http is not None:
+            await self._http.close()
+
+    async def send(self, body: bytes, /) -> tuple[int, bytes]:
+        """See Post."""
+        assert self._http is not None
+        try:
+            async with self._http.post(self._url, data=body) as answer:
+                return answer.status, await _body(answer)
+        except TimeoutError as error:
+            raise OfficeUnreachableError(f"no answer within {self._office.timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise OfficeUnreachableError(f"{type(error).__name__}: {error}"[:200]) from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.content.iter_chunked(65_536):
+        parts.append(part)
+        size += len(part)
+        if size > wire.MAX_RECEIPT:
+            raise OfficeUnreachableError("the answer is too long")
+    return b"".join(parts)
