@@ -18,6 +18,8 @@ from edge_agent.config_schema import (
 from edge_agent.errors import ConfigError
 from edge_agent.toml_file import TomlFile
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 class Office(NamedTuple):
     """Where batches go and how patiently; times real."""
@@ -81,6 +83,8 @@ class Config(NamedTuple):
     max_events: int
     queue_frames: int
     status_listen: tuple[str, int]
+    status_tls: tuple[Path, Path] | None
+    viewer_token: str
     control_token: str
     log_level: str
     rehearsal: Rehearsal | None
@@ -106,7 +110,13 @@ def load(path: Path | str) -> Config:
     device_id = cast(int, edge["device_id"])
     devices_file = _resolve(file, tables["devices"]["file"])
     rehearsal = tables.get("rehearsal")
-    control = _secret(file, "status", "control_token_file", tables["status"]["control_token_file"])
+    status = tables["status"]
+    control = _secret(file, "status", "control_token_file", status["control_token_file"])
+    viewer = _secret(file, "status", "viewer_token_file", status["viewer_token_file"])
+    if not viewer and _address(status["listen"])[0] not in LOOPBACK:
+        raise file.error(
+            "status", 0, "listen", "others can reach this address: set viewer_token_file, or listen on 127.0.0.1"
+        )
     return Config(
         source=file.path,
         site=cast(str, edge["site"]),
@@ -126,7 +136,9 @@ def load(path: Path | str) -> Config:
         max_wait_ms=cast(int, tables["commit"]["max_wait_ms"]),
         max_events=cast(int, tables["commit"]["max_events"]),
         queue_frames=cast(int, tables["commit"]["queue_frames"]),
-        status_listen=_address(tables["status"]["listen"]),
+        status_listen=_address(status["listen"]),
+        status_tls=_tls(file, status),
+        viewer_token=viewer,
         control_token=control,
         log_level=cast(str, tables["log"]["level"]),
         rehearsal=Rehearsal(
@@ -166,6 +178,16 @@ def _secret(file: TomlFile, table: str, key: str, value: object) -> str:
     if not token:
         raise file.error(table, 0, key, f"{path.name} is empty; right is the token in its first line")
     return token
+
+
+def _tls(file: TomlFile, values: dict[str, object]) -> tuple[Path, Path] | None:
+    cert, key = values["tls_cert"], values["tls_key"]
+    if (cert == MISSING) != (key == MISSING):
+        raise file.error("status", 0, "tls_cert", "tls_cert and tls_key belong together")
+    if cert == MISSING:
+        return None
+    _secret(file, "status", "tls_key", key)
+    return _resolve(file, cert), _resolve(file, key)
 
 
 def _office(file: TomlFile, values: dict[str, object]) -> Office:

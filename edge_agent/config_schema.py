@@ -178,7 +178,10 @@ TABLES: dict[str, tuple[Key, ...]] = {
         ),
     ),
     "status": (
-        Key("listen", "127.0.0.1:8787", listen, "address of the status page (JSON at /status)"),
+        Key("listen", "127.0.0.1:8787", listen, "address of the status page; beyond this machine only with a token"),
+        Key("viewer_token_file", MISSING, PATH, "file with the token that whoever looks must have; none: this machine"),
+        Key("tls_cert", MISSING, PATH, "certificate (PEM) for https; with tls_key"),
+        Key("tls_key", MISSING, PATH, "its private key (PEM), mode 0600"),
         Key(
             "control_token_file", MISSING, PATH, "file with the token that allows commands; none: no commands"
         ),

@@ -35,8 +35,12 @@ from edge_agent.transports.port import Listener, Port
 from edge_agent.transports.serial import SerialPort
 from edge_agent.updates.courier import Courier, gap_ms
 from edge_agent.updates.release import Release
+from edge_agent.web.control import Control
+from edge_agent.web.feed import Feed
+from edge_agent.web.guard import Guard
+from edge_agent.web.page import Page
+from edge_agent.web.server import Listen, StatusServer
 from edge_agent.web.snapshot import Reporter
-from edge_agent.web.status import StatusServer
 
 VERSION = "0.1.0"
 CLEAN_STOP = "clean_stop"
@@ -137,14 +141,14 @@ class Agent:
             self.uploader,
             self.courier,
         )
+        self.feed = Feed()
         self.status = StatusServer(
-            config.status_listen,
-            config.control_token,
+            Listen(config.status_listen, config.status_tls),
+            Guard(config.viewer_token, config.control_token, self._guessing),
             self.reporter.snapshot,
-            self._command,
-            self._rotate,
-            self._revoke,
-            self._update,
+            self.feed,
+            Page(f"{config.site} / {config.edge}", self._name),
+            Control(self._command, self._rotate, self._revoke, self._update),
         )
         self._watch: asyncio.Task[None] | None = None
         self._carry: asyncio.Task[None] | None = None
@@ -214,6 +218,7 @@ class Agent:
 
     def _committed(self, plan: Plan) -> None:
         self.switchboard.committed(plan)
+        self.feed.committed(plan.rows)
         if self.uploader is not None:
             self.uploader.committed(bool(plan.rows), plan.alarm_events > 0)
         for notice, device, first, last in plan.notices:
@@ -284,6 +289,14 @@ class Agent:
             self.log.warning("office not reached", error=error)
         else:
             self.log.info("office reached")
+
+    def _guessing(self, source: str, tries: int) -> None:
+        self.log.warning("wrong tokens at the status address", source=source, tries=tries)
+        self.record(own_events.own(own_events.WRONG_TRIES, source, tries))
+
+    def _name(self, device: int) -> str:
+        session = self.switchboard.sessions.get(device)
+        return session.config.name if session is not None else self.config.edge
 
     def _describe(self, wanted: set[int]) -> dict[int, DeviceInfo]:
         found: dict[int, DeviceInfo] = {}

@@ -16,6 +16,7 @@ HELD_RAW = 70  # [device, first seq] alarm: a message that can't be taken as eve
 NEVER_SEEN = 74  # [device, first, last] alarm: events that the device no longer holds and this edge never had
 QUEUE = 71  # [state 0 full 1 flowing] ports were paused because commits did not keep up
 ROTATED = 73  # [device, epoch] the device speaks its new link key, the old one is forgotten
+WRONG_TRIES = 90  # [source, tries] alarm: wrong tokens at the status address; the source has to wait
 REVOKED = 82  # [device] alarm: the device's link key was dropped
 CLOCK_STEP = 75  # [ms, known 0/1] this machine's clock was set by so much; whether the time is known now
 STORE = 78  # [failures] alarm: commits failed for a while (disk full or broken), and succeed again

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -15,8 +13,6 @@ from tools.errors import ToolError
 
 DONE, FAILED, MISTAKE = 0, 1, 2
 STATUS_URL = "http://127.0.0.1:8787/status"
-STATUS_TIMEOUT_S = 5.0
-MAX_STATUS = 4 * 1024 * 1024
 PLAN = Path(__file__).parent / "simulate" / "estate.toml"
 
 Handler = Callable[[argparse.Namespace], int]
@@ -70,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument(
         "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
     )
+    status.add_argument("--token-file", type=Path, metavar="FILE", help="the agent's viewer token, if it has one")
     status.add_argument("--json", action="store_true", help="as the agent says it")
     status.set_defaults(handler=_status)
 
@@ -138,10 +135,10 @@ def _edge_run(wanted: argparse.Namespace) -> int:
 
 
 def _edge_keys(wanted: argparse.Namespace) -> int:
-    from tools import edge_keys
+    from tools import edge_ask
 
     url = cast(str, wanted.url).removesuffix("/status")
-    print(edge_keys.ask(url, wanted.token_file, wanted.device, wanted.does))
+    print(edge_ask.ask(url, wanted.token_file, wanted.device, wanted.does))
     return DONE
 
 
@@ -160,19 +157,11 @@ def _office_run(wanted: argparse.Namespace) -> int:
 
 
 def _status(wanted: argparse.Namespace) -> int:
+    from tools import edge_ask
     from tools.status_text import describe
 
-    url = cast(str, wanted.url)
-    if not url.startswith(("http://", "https://")):
-        raise ToolError(f"--url {url}: right is an address such as {STATUS_URL}")
-    try:
-        with urllib.request.urlopen(url, timeout=STATUS_TIMEOUT_S) as answer:  # noqa: S310 - checked above
-            found = json.loads(answer.read(MAX_STATUS))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise ToolError(f"{url}: no answer ({reason}); is the edge agent running?") from error
-    except ValueError as error:
-        raise ToolError(f"{url}: answers, but not as an edge agent does") from error
+    url = cast(str, wanted.url).removesuffix("/status")
+    found = edge_ask.send(url, wanted.token_file, "/status", None, method="GET")
     print(json.dumps(found, ensure_ascii=False, indent=2) if wanted.json else describe(found))
     return DONE
 

@@ -8,7 +8,7 @@ import cbor2
 
 from gatelink import cbor, manifest
 from gatelink.errors import GatelinkError
-from tools.edge_keys import send
+from tools.edge_ask import send
 from tools.errors import ToolError
 
 

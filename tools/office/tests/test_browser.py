@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import warnings
 from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from edge_agent.tests.browser import NARROW, WIDE, chromium, complaints, resize, skip_by_word
 from gatelink import cbor, events
 from tools.office.tests.makers import T0, Device, body
 from tools.office.tests.process import Server, configure, running
 
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-WIDE, NARROW = 1440, 390
 EVIL = "<img src=x onerror=x>"
 
-if os.environ.get("GATEPOST_NO_BROWSER") == "1":
-    warnings.warn("GATEPOST_NO_BROWSER=1: the office's page was not looked at in a browser", stacklevel=1)
-    # Only by this word of the user; a machine that merely lacks a browser fails.
-    pytest.skip(
-        "GATEPOST_NO_BROWSER=1: the office's page was NOT looked at in a browser", allow_module_level=True
-    )
+skip_by_word("the office's page")
 
 
 @pytest.fixture(scope="module")
@@ -70,30 +57,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.fail(
-            "no chromium and chromedriver: apt-get install chromium chromium-driver, or GATEPOST_NO_BROWSER=1"
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    made = webdriver.Chrome(options=options, service=Service(driver))
-    made.set_page_load_timeout(30)
-    yield made
-    made.quit()
+    with chromium(tmp_path_factory.mktemp("chromium")) as made:
+        yield made
 
 
 def look(browser: webdriver.Chrome, server: Server, path: str, width: int = WIDE) -> str:
     """Open a page; its visible text. Nothing may be wider than the window, nothing may complain."""
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == NARROW}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    resize(browser, width)
     browser.get(f"http://127.0.0.1:{server.port}{path}")
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= width, f"{path} is {wide} wide in a window of {width}"
-    assert [line for line in browser.get_log("browser") if line["source"] != "recommendation"] == []
+    assert complaints(browser) == []
     assert browser.find_elements(By.CSS_SELECTOR, "img, script, b, iframe") == []
     return browser.find_element(By.TAG_NAME, "body").text
 

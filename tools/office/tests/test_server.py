@@ -281,7 +281,7 @@ def test_a_foreign_name_for_this_machine_reads_nothing(quiet: Server) -> None:
         ("/api/v1/sites/lakeside/devices/9", 404), ("/api/v1/sites/lakeside/devices/x", 422), ("/docs", 200),
         ("/openapi.json", 200), ("/?kind=999&device=lakeside/1&site=lakeside", 200),
         ("/?before=999999999999999-999999999999999-999999999999999-999999999999999-999999999999999", 200),
-        ("/office.css", 200), ("/../../etc/passwd", 404),
+        ("/gatepost.css", 200), ("/../../etc/passwd", 404),
     ],
 )  # fmt: skip
 def test_addresses(quiet: Server, path: str, status: int) -> None:

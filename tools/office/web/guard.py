@@ -12,7 +12,7 @@ from tools.office.config import LOOPBACK
 from tools.office.service import Office
 
 VIEWER_COOKIE = "viewer"
-OPEN_PATHS = ("/healthz", "/login", "/office.css")
+OPEN_PATHS = ("/healthz", "/login", "/gatepost.css")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'",

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edge_agent import event_words as words
 from edge_agent.web.language import LANGUAGE_COOKIE, Words, language_of
+from edge_agent.web.page import STATIC
 from tools.office.errors import RequestError
 from tools.office.intervals import Span, within
 from tools.office.service import Office
@@ -21,7 +22,6 @@ from tools.office.web.guard import VIEWER_COOKIE
 from tools.office.web.texts import TEXTS
 
 HERE = Path(__file__).parent
-STYLE = HERE / "static" / "office.css"
 PAGE_EVENTS = 50
 YEAR_S = 365 * 86_400
 MAX_FORM = 4_096
@@ -187,9 +187,9 @@ def install(app: FastAPI, office: Office) -> Pages:
     async def docs(request: Request) -> Response:
         return pages.render(request, "docs.html", api=_described(app.openapi()))
 
-    @routes.get("/office.css")
+    @routes.get("/gatepost.css")
     async def style() -> Response:
-        return FileResponse(STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+        return FileResponse(STATIC / "gatepost.css", media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
     @routes.get("/login")
     async def login(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Layer: asks a running edge agent for what its control token allows: to rotate or revoke a device's link key."""
+"""Layer: asks a running edge agent over HTTP: its status, and what its control token allows (rotate, revoke)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tools.errors import ToolError
 
 TIMEOUT_S = 30.0
-MAX_ANSWER = 65_536
+MAX_ANSWER = 4 * 1024 * 1024
 
 
 def ask(url: str, token_file: Path, device: int, does: str) -> str:
@@ -20,24 +20,24 @@ def ask(url: str, token_file: Path, device: int, does: str) -> str:
 
 def send(
     url: str,
-    token_file: Path,
+    token_file: Path | None,
     path: str,
     body: bytes | None,
     kind: str = "application/json",
     method: str = "POST",
 ) -> dict[str, object]:
-    """One request that the control token allows -> the agent's answer. Raises ToolError with what it said."""
+    """One request, with the token of token_file if it needs one -> the agent's answer. Raises ToolError."""
     if not url.startswith(("http://", "https://")):
         raise ToolError(f"--url {url}: right is an address such as http://127.0.0.1:8787")
-    try:
-        token = token_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ToolError(f"{token_file}: can't be read: {error}") from error
+    headers = {"Content-Type": kind}
+    if token_file is not None:
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ToolError(f"{token_file}: can't be read: {error}") from error
+        headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(  # noqa: S310 - checked above
-        f"{url}{path}",
-        data=body,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": kind},
-        method=method,
+        f"{url}{path}", data=body, headers=headers, method=method
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above

@@ -1,0 +1,69 @@
+"""Every concern of the status page by itself, worst first, and its text in both languages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge_agent.web.texts import TEXTS
+from edge_agent.web.verdict import concerns
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    device = {"id": 7, "name": "一号", "online": True, "last_contact_ms": 5, "battery_mv": 3_900}
+    found: dict[str, Any] = {
+        "store": {"problem": "", "held_raw": 0},
+        "office": {"problem": ""},
+        "backlog": {"alarms": 0},
+        "guard": {"wrong": 4, "alarms": 0},
+        "devices": [device, {**device, "id": 8, "name": "", "battery_mv": None}],
+        "ports": [{"name": "A", "up": True}],
+    }
+    for path, value in changes.items():
+        place, _, key = path.partition("__")
+        if isinstance(found[place], list):
+            found[place] = [{**one, key: value} for one in found[place]]
+        elif key:
+            found[place] = {**found[place], key: value}
+        else:
+            found[place] = value
+    return found
+
+
+def test_all_well() -> None:
+    assert concerns(status()) == []
+    assert concerns(status(office=None)) == []
+    # Never heard is not offline; alarms on their way to an office that is reached are on their way.
+    assert concerns(status(devices__last_contact_ms=0, devices__online=False, backlog__alarms=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "mood", "name", "values"),
+    [
+        ({"store__problem": "disk full"}, "bad", "store_stalled", ("disk full",)),
+        ({"office__problem": "HTTP 503"}, "warn", "office_away", ("HTTP 503",)),
+        ({"guard__wrong": 1_005, "guard__alarms": 1}, "warn", "guessing", ("1,005",)),
+        ({"devices__online": False}, "warn", "devices_offline", ("2", "一号, 8")),
+        ({"ports__up": False}, "warn", "port_down", ("A",)),
+        ({"devices__battery_mv": 3_400}, "warn", "battery_low", ("一号, 8",)),
+        ({"store__held_raw": 2}, "warn", "held_raw", ("2",)),
+    ],
+)
+def test_each(changes: dict[str, Any], mood: str, name: str, values: tuple[str, ...]) -> None:
+    assert concerns(status(**changes)) == [(mood, name, values)]
+    for text in TEXTS[name]:
+        assert values[-1] in text.format(*values)
+
+
+def test_one_device_is_named_and_the_worst_stands_first() -> None:
+    found = status(office__problem="away", backlog__alarms=3)
+    found["devices"][0]["online"] = False
+    assert [(one.mood, one.text) for one in concerns(found)] == [
+        ("bad", "alarms_wait"), ("warn", "office_away"), ("warn", "device_offline"),
+    ]  # fmt: skip
+
+
+def test_every_text_has_the_same_blanks_in_both_languages() -> None:
+    for name, (zh, en) in TEXTS.items():
+        assert zh.count("{}") == en.count("{}"), name

@@ -1,0 +1,48 @@
+"""Layer: a status snapshot -> what somebody should look at, worst first; pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+LOW_BATTERY_MV = 3_450  # a Li-ion cell with about a tenth left
+
+
+class Concern(NamedTuple):
+    """mood: bad or warn; text: a name in texts.TEXTS with its values."""
+
+    mood: str
+    text: str
+    values: tuple[str, ...]
+
+
+def concerns(status: dict[str, Any]) -> list[Concern]:
+    """Everything that is not as it should be; an empty list: all well."""
+    found: list[Concern] = []
+    store, office, backlog = status["store"], status["office"], status["backlog"]
+    if store["problem"]:
+        found.append(Concern("bad", "store_stalled", (store["problem"],)))
+    if office and office["problem"]:
+        found.append(Concern("warn", "office_away", (office["problem"],)))
+        if backlog["alarms"]:
+            found.append(Concern("bad", "alarms_wait", (f"{backlog['alarms']:,}",)))
+    if status["guard"]["alarms"]:
+        found.append(Concern("warn", "guessing", (f"{status['guard']['wrong']:,}",)))
+    away = [label(device) for device in status["devices"] if device["last_contact_ms"] and not device["online"]]
+    if len(away) == 1:
+        found.append(Concern("warn", "device_offline", (away[0],)))
+    elif away:
+        found.append(Concern("warn", "devices_offline", (str(len(away)), ", ".join(away[:8]))))
+    lost = [str(port["name"]) for port in status["ports"] if not port["up"]]
+    if lost:
+        found.append(Concern("warn", "port_down", (", ".join(lost[:8]),)))
+    low = [label(device) for device in status["devices"] if 0 < (device["battery_mv"] or 0) < LOW_BATTERY_MV]
+    if low:
+        found.append(Concern("warn", "battery_low", (", ".join(low[:8]),)))
+    if store["held_raw"]:
+        found.append(Concern("warn", "held_raw", (f"{store['held_raw']:,}",)))
+    return sorted(found, key=lambda concern: concern.mood != "bad")
+
+
+def label(device: dict[str, Any]) -> str:
+    """A device's name, or its number where it has none."""
+    return str(device["name"] or device["id"])
