@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from edge_agent import enrolment, private_files
 from edge_agent.clock import Rehearsal
 from edge_agent.config_schema import (
     DEVICE_KEYS,
@@ -15,6 +15,7 @@ from edge_agent.config_schema import (
     REQUIRED_TABLES,
     TABLES,
 )
+from edge_agent.enrolment import Enrolled
 from edge_agent.errors import ConfigError
 from edge_agent.toml_file import TomlFile
 
@@ -22,7 +23,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Office(NamedTuple):
-    """Where batches go and how patiently; times real."""
+    """Where batches go and how patiently; times real. No token: the edge is enrolled, or will be (data_dir)."""
 
     url: str
     token: str
@@ -34,6 +35,8 @@ class Office(NamedTuple):
     batch_rows: int
     batch_bytes: int
     in_flight: int
+    edge: str
+    data_dir: Path
 
 
 class PortConfig(NamedTuple):
@@ -108,6 +111,9 @@ def load(path: Path | str) -> Config:
             tables[name] = {key.name: key.default for key in keys}
     edge = tables["edge"]
     device_id = cast(int, edge["device_id"])
+    data_dir = _resolve(file, edge["data_dir"])
+    private_files.check_folder(data_dir)
+    enrolled = enrolment.load(data_dir, cast(str, edge["site"]), cast(str, edge["id"]))
     devices_file = _resolve(file, tables["devices"]["file"])
     rehearsal = tables.get("rehearsal")
     status = tables["status"]
@@ -121,9 +127,11 @@ def load(path: Path | str) -> Config:
         source=file.path,
         site=cast(str, edge["site"]),
         edge=cast(str, edge["id"]),
-        data_dir=_resolve(file, edge["data_dir"]),
+        data_dir=data_dir,
         device_id=device_id,
-        office=_office(file, tables["office"]) if "office" in file.data else None,
+        office=_office(file, tables["office"], cast(str, edge["id"]), data_dir, enrolled)
+        if "office" in file.data or enrolled
+        else None,
         ports=_ports(file),
         devices=load_devices(devices_file, device_id),
         window=cast(int, tables["link"]["window"]),
@@ -166,14 +174,14 @@ def _secret(file: TomlFile, table: str, key: str, value: object) -> str:
         return ""
     path = _resolve(file, value)
     try:
-        mode = path.stat().st_mode
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise file.error(table, 0, key, f"{path.name} can't be read: {error}") from error
-    if stat.S_IMODE(mode) & 0o077:
-        raise file.error(
-            table, 0, key, f"{path.name} is open to other users; right is: chmod 600 {path.name}"
-        )
+    try:
+        private_files.check_file(path)
+        private_files.check_place(path)
+    except ConfigError as error:
+        raise file.error(table, 0, key, f"{path.name} {error.problem}") from error
     token = lines[0].strip() if lines else ""
     if not token:
         raise file.error(table, 0, key, f"{path.name} is empty; right is the token in its first line")
@@ -190,10 +198,18 @@ def _tls(file: TomlFile, values: dict[str, object]) -> tuple[Path, Path] | None:
     return _resolve(file, cert), _resolve(file, key)
 
 
-def _office(file: TomlFile, values: dict[str, object]) -> Office:
-    if values["url"] == MISSING:
-        raise file.error("office", 0, "", '"url" is missing: where batches go')
-    if bool(values["token"]) == bool(values["token_file"]):
+def _office(
+    file: TomlFile, values: dict[str, object], edge: str, data_dir: Path, enrolled: Enrolled | None
+) -> Office:
+    given = [name for name in ("url", "token", "token_file", "ca_file") if values[name] != MISSING]
+    if given and enrolled:
+        problem = (
+            f"this edge is enrolled ({enrolment.FILE_NAME} in data_dir): leave url, token and ca_file out"
+        )
+        raise file.error("office", 0, given[0], problem)
+    if given and values["url"] == MISSING:
+        raise file.error("office", 0, given[0], "needs url; an enrolled edge needs none of these")
+    if given and bool(values["token"]) == bool(values["token_file"]):
         raise file.error("office", 0, "token", 'exactly one of "token" and "token_file" is needed')
     token = cast(str, values["token"]) or _secret(file, "office", "token_file", values["token_file"])
     ca_file = None
@@ -204,7 +220,7 @@ def _office(file: TomlFile, values: dict[str, object]) -> Office:
     if cast(int, values["backoff_min_ms"]) > cast(int, values["backoff_max_ms"]):
         raise file.error("office", 0, "backoff_min_ms", "is larger than backoff_max_ms")
     return Office(
-        url=cast(str, values["url"]).rstrip("/"),
+        url=enrolled.url if enrolled else cast(str, values["url"]).rstrip("/"),
         token=token,
         ca_file=ca_file,
         timeout_s=cast(float, values["timeout_s"]),
@@ -214,6 +230,8 @@ def _office(file: TomlFile, values: dict[str, object]) -> Office:
         batch_rows=cast(int, values["batch_rows"]),
         batch_bytes=cast(int, values["batch_bytes"]),
         in_flight=cast(int, values["in_flight"]),
+        edge=edge,
+        data_dir=data_dir,
     )
 
 
@@ -251,10 +269,8 @@ def _ports(file: TomlFile) -> tuple[PortConfig, ...]:
 def load_devices(path: Path, own_device: int) -> tuple[DeviceConfig, ...]:
     """Path of devices.toml -> devices, sorted by id. Raises ConfigError; the file must be its owner's alone."""
     file = TomlFile(path)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise ConfigError(
-            file.source, None, "", f"holds keys and is open to others; right is: chmod 600 {path.name}"
-        )
+    private_files.check_file(path)
+    private_files.check_place(path)
     file.refuse_unknown("", 0, file.data, ["device"])
     found = file.data.get("device", [])
     if not isinstance(found, list):

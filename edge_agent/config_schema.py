@@ -121,8 +121,8 @@ TABLES: dict[str, tuple[Key, ...]] = {
         ),
     ),
     "office": (
-        Key("url", MISSING, url, "where batches go; leave the table out to only collect"),
-        Key("token", MISSING, text(8, 500), "bearer token of the site; prefer token_file"),
+        Key("url", MISSING, url, "where batches go, with a token; an enrolled edge needs neither"),
+        Key("token", MISSING, text(8, 500), "bearer token of a site without enrolment; prefer token_file"),
         Key("token_file", MISSING, PATH, "file with the bearer token in its first line, mode 0600"),
         Key("ca_file", MISSING, PATH, "PEM certificates to trust for https, instead of the system's"),
         Key("timeout_s", 30.0, number(0.1, 600), "whole time for one batch, real seconds"),

@@ -31,6 +31,14 @@ class OfficeUnreachableError(EdgeError):
     """No usable answer from the office: keep the rows, try again later."""
 
 
+class OfficeDeniedError(OfficeUnreachableError):
+    """The office does not let this edge send, or isn't the one it knows: keep the rows, somebody has to act."""
+
+    def __init__(self, state: str, message: str) -> None:
+        self.state = state
+        super().__init__(message)
+
+
 class OfficeRefusedError(EdgeError):
     """The office understood the batch and refused it (4xx): keep the rows, tell the operator."""
 
@@ -46,3 +54,7 @@ class ReleaseError(EdgeError):
 
 class CommandRefusedError(EdgeError):
     """A command can't be sent as asked; the reason is the text."""
+
+
+class EnrolmentError(EdgeError):
+    """This edge can't be enrolled at an office as asked; the text is for a technician."""

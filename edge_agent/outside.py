@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_agent.config import Office, PortConfig
 from edge_agent.store.database import Database
 from edge_agent.sync.post import HttpPost, Post
+from edge_agent.sync.signed_post import SignedPost
 from edge_agent.transports.port import Listener, Port
 from edge_agent.transports.serial import SerialPort
 from edge_agent.transports.udp import UdpPort
@@ -35,5 +36,5 @@ class Outside:
         return UdpPort(port.name, port.listen, listener)
 
     def post(self, office: Office, site: str) -> Post:
-        """The way to the office."""
-        return HttpPost(office, site)
+        """The way to the office. Raises EdgeError."""
+        return HttpPost(office, site) if office.token else SignedPost(office, site)

@@ -31,20 +31,18 @@ class HttpPost:
 
     def __init__(self, office: Office, site: str) -> None:
         self._office = office
-        self._url = f"{office.url}/api/v1/sites/{site}/batches"
+        self._url = office.url
+        self._path = f"/api/v1/sites/{site}/batches"
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Raises OSError or ssl.SSLError when ca_file is no good."""
-        tls: ssl.SSLContext | bool = True
-        if self._office.ca_file is not None:
-            tls = await asyncio.to_thread(ssl.create_default_context, cafile=str(self._office.ca_file))
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=tls),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=await self._tls()),
             timeout=aiohttp.ClientTimeout(
                 total=self._office.timeout_s, sock_connect=self._office.connect_timeout_s
             ),
-            headers={"Authorization": f"Bearer {self._office.token}", "Content-Type": "application/cbor"},
+            headers={"Content-Type": "application/cbor"},
         )
 
     async def stop(self) -> None:
@@ -54,14 +52,32 @@ class HttpPost:
 
     async def send(self, body: bytes, /) -> tuple[int, bytes]:
         """See Post."""
-        assert self._http is not None
         try:
-            async with self._http.post(self._url, data=body) as answer:
-                return answer.status, await _body(answer)
+            return await self._send(body)
         except TimeoutError as error:
             raise OfficeUnreachableError(f"no answer within {self._office.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise OfficeUnreachableError(f"{type(error).__name__}: {error}"[:200]) from error
+
+    async def _tls(self) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
+        if self._office.ca_file is None:
+            return True
+        return await asyncio.to_thread(ssl.create_default_context, cafile=str(self._office.ca_file))
+
+    async def _send(self, body: bytes) -> tuple[int, bytes]:
+        return await self._ask("POST", self._path, body, f"Bearer {self._office.token}")
+
+    async def _ask(self, method: str, path: str, body: bytes | None, proof: str) -> tuple[int, bytes]:
+        assert self._http is not None
+        headers = {"Authorization": proof} if proof else {}
+        async with self._http.request(
+            method, self._url + path, data=body, headers=headers, allow_redirects=False
+        ) as answer:
+            self._heard(answer)
+            return answer.status, await _body(answer)
+
+    def _heard(self, answer: aiohttp.ClientResponse) -> None:
+        """Looks at the head of every answer."""
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

@@ -14,7 +14,7 @@ import apsw
 
 from edge_agent.config import Office
 from edge_agent.entries import Job
-from edge_agent.errors import OfficeRefusedError, OfficeUnreachableError
+from edge_agent.errors import OfficeDeniedError, OfficeRefusedError, OfficeUnreachableError
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
 from edge_agent.store.events import Row
@@ -44,6 +44,7 @@ class LaneState:
         self.wake = asyncio.Event()
         self.error = ""
         self.failures = 0
+        self.denied = ""  # why the office does not let this edge send: a word of sync.signed_post
 
 
 class Uploader:
@@ -113,6 +114,7 @@ class Uploader:
             try:
                 await self._drain(lane, backoff)
             except (OfficeUnreachableError, OfficeRefusedError) as error:
+                lane.denied = error.state if isinstance(error, OfficeDeniedError) else ""
                 self._failed(lane, str(error))
                 delay_s = backoff.delay()
                 lane.failures = backoff.failures
@@ -201,7 +203,7 @@ class Uploader:
         self.last_receipt_ms = self._now_ms()
         self._reached.set()
         if lane.error:
-            lane.error = ""
+            lane.error = lane.denied = ""
             self.on_outage(None)
 
     def _failed(self, lane: LaneState, error: str) -> None:

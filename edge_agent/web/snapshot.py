@@ -139,11 +139,13 @@ class Reporter:
         uploader = self._uploader
         if uploader is None or self._config.office is None:
             return None
+        denied = next((lane.denied for lane in uploader.lanes.values() if lane.denied), "")
         problem = next((lane.error for lane in uploader.lanes.values() if lane.error), "")
         return {
             "url": self._config.office.url,
             "reachable": not problem,
             "problem": problem,
+            "denied": denied,
             "last_receipt_ms": uploader.last_receipt_ms,
             "uploads": uploader.uploads,
             "lanes": {

@@ -11,6 +11,22 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The disk takes nothing: devices keep their events and send them when it does again ({})",
     ),
     "office_away": ("连不上办公室：{}", "The office is not reached: {}"),
+    "denied_not_enrolled": (
+        "本机尚未在办公室登记：请运行 gatepost edge enrol",
+        "This edge is not enrolled at the office: gatepost edge enrol",
+    ),
+    "denied_revoked": (
+        "办公室已撤销本机：记录都保留在这里，请重新登记",
+        "The office has revoked this edge: everything is kept here; enrol it again",
+    ),
+    "denied_unknown": (
+        "办公室不认识本机的密钥：记录都保留在这里，请重新登记",
+        "The office does not know this edge's key: everything is kept here; enrol it again",
+    ),
+    "denied_other_office": (
+        "该地址上的服务器不是登记时的办公室：什么也没有发送",
+        "The server at the office's address is not the office of the enrolment: nothing was sent",
+    ),
     "alarms_wait": ("{} 条报警还未送达办公室", "{} alarms have not reached the office yet"),
     "devices_offline": ("{} 台设备离线：{}", "{} devices offline: {}"),
     "device_offline": ("设备离线：{}", "A device is offline: {}"),

@@ -22,7 +22,10 @@ def concerns(status: dict[str, Any]) -> list[Concern]:
     if store["problem"]:
         found.append(Concern("bad", "store_stalled", (store["problem"],)))
     if office and office["problem"]:
-        found.append(Concern("warn", "office_away", (office["problem"],)))
+        if office["denied"]:
+            found.append(Concern("bad", f"denied_{office['denied']}", ()))
+        else:
+            found.append(Concern("warn", "office_away", (office["problem"],)))
         if backlog["alarms"]:
             found.append(Concern("bad", "alarms_wait", (f"{backlog['alarms']:,}",)))
     if status["guard"]["alarms"]:

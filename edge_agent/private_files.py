@@ -1,0 +1,68 @@
+"""Layer: files that hold keys: written whole or not at all, refused when anybody else could read or replace them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from edge_agent.errors import ConfigError
+
+FOLDER, FILE = 0o700, 0o600
+
+
+def check_folder(folder: Path) -> None:
+    """data_dir and what lies in it are its owner's alone; none is fine, too. Raises ConfigError with the remedy."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(str(folder), None, "data_dir", "is no folder")
+    _check(folder, "data_dir", FOLDER)
+    for path in sorted(folder.iterdir()):
+        # What SQLite makes and removes while it runs has the mode of the database.
+        if path.suffix in (".key", ".toml", ".sqlite") or path.name.endswith(("-wal", "-shm")):
+            check_file(path, path.name)
+
+
+def check_file(path: Path, what: str = "") -> None:
+    """This file is its owner's alone, and that is us or root. Raises ConfigError with the remedy."""
+    _check(path, what, FILE)
+
+
+def check_place(path: Path) -> None:
+    """Nobody else can put another file in this one's place. Raises ConfigError with the remedy."""
+    mode = path.parent.stat().st_mode
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        problem = f"lies in a folder that others can write to; right is: chmod go-w {path.parent}"
+        raise ConfigError(path.name, None, "", problem)
+
+
+def write(path: Path, content: str) -> None:
+    """The file with this content and mode 0600, on the disk when this returns; before, the old one. Raises OSError."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)  # still there only when it failed
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check(path: Path, what: str, right: int) -> None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(path.name, None, what, f"is open to other users; right is: chmod {right:o} {path}")
+    if found.st_uid not in (0, os.geteuid()):
+        problem = f"belongs to another user; right is: chown {os.geteuid()} {path}"
+        raise ConfigError(path.name, None, what, problem)
