@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.sync.signed_post import NOT_ENROLLED, OTHER_OFFICE, REVOKED, UNKNOWN
 from edge_agent.web.texts import TEXTS
 from edge_agent.web.verdict import concerns
 
@@ -14,7 +15,7 @@ def status(**changes: Any) -> dict[str, Any]:
     device = {"id": 7, "name": "一号", "online": True, "last_contact_ms": 5, "battery_mv": 3_900}
     found: dict[str, Any] = {
         "store": {"problem": "", "held_raw": 0},
-        "office": {"problem": ""},
+        "office": {"problem": "", "denied": ""},
         "backlog": {"alarms": 0},
         "guard": {"wrong": 4, "alarms": 0},
         "devices": [device, {**device, "id": 8, "name": "", "battery_mv": None}],
@@ -54,6 +55,14 @@ def test_each(changes: dict[str, Any], mood: str, name: str, values: tuple[str, 
     assert concerns(status(**changes)) == [(mood, name, values)]
     for text in TEXTS[name]:
         assert values[-1] in text.format(*values)
+
+
+@pytest.mark.parametrize("state", [NOT_ENROLLED, REVOKED, UNKNOWN, OTHER_OFFICE])
+def test_an_office_that_refuses_this_edge(state: str) -> None:
+    found = status()
+    found["office"] = {"problem": "refused", "denied": state}
+    assert concerns(found) == [("bad", f"denied_{state}", ())]
+    assert all(TEXTS[f"denied_{state}"])
 
 
 def test_one_device_is_named_and_the_worst_stands_first() -> None:
