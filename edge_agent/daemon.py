@@ -43,8 +43,6 @@ from edge_agent.web.server import Listen, StatusServer
 from edge_agent.web.snapshot import Reporter
 
 VERSION = "0.1.0"
-CLEAN_STOP = "clean_stop"
-EDGE_BOOT = "edge_boot"
 SWITCH_S = 0.001
 BUSY_FRAMES = 64  # so many frames wait for a commit: updates wait, too
 
@@ -72,10 +70,12 @@ class Agent:
         for device in keys.renewed:
             sessions.pop(device, None)
         with transaction(writer):
-            boot = devices.meta(writer, EDGE_BOOT) + 1
-            clean = boot == 1 or devices.meta(writer, CLEAN_STOP) == 1
-            devices.set_meta(writer, EDGE_BOOT, boot)
-            devices.set_meta(writer, CLEAN_STOP, 0)
+            boot = devices.meta(writer, devices.EDGE_BOOT) + 1
+            clean = boot == 1 or devices.meta(writer, devices.CLEAN_STOP) == 1
+            restored = devices.meta(writer, devices.RESTORED)
+            devices.set_meta(writer, devices.RESTORED, 0)
+            devices.set_meta(writer, devices.EDGE_BOOT, boot)
+            devices.set_meta(writer, devices.CLEAN_STOP, 0)
             self._down = DownCounter.open(writer, clock.now_ms() // 1000)
         ledgers.setdefault(config.device_id, Ledger(config.device_id, 0))
         self.ingest = Ingest(
@@ -152,8 +152,12 @@ class Agent:
         )
         self._watch: asyncio.Task[None] | None = None
         self._carry: asyncio.Task[None] | None = None
-        self.record(own_events.boot(VERSION, clean))
-        self.log.info("starting", boot=boot, clean=clean, devices=len(config.devices), ports=len(self.ports))
+        cause = own_events.RESTORED if restored else own_events.CLEAN if clean else own_events.CRASHED
+        self.record(own_events.boot(VERSION, cause))
+        self.log.info(
+            "starting", boot=boot, clean=clean, restored=bool(restored), devices=len(config.devices),
+            ports=len(self.ports),
+        )  # fmt: skip
 
     async def start(self) -> None:
         """Runs the parts. Raises EdgeError when an address can't be had."""
@@ -202,7 +206,7 @@ class Agent:
         await self.status.stop()
         if committed:
             with transaction(self.database.writer):
-                devices.set_meta(self.database.writer, CLEAN_STOP, 1)
+                devices.set_meta(self.database.writer, devices.CLEAN_STOP, 1)
         self.database.close()
         self.log.info("stopped", committed=committed)
 

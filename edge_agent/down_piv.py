@@ -10,7 +10,7 @@ from edge_agent.entries import Job
 from edge_agent.store import devices
 
 BLOCK = 1 << 16
-NAME = "down_piv"
+NAME = devices.DOWN_PIV
 _TOP = (1 << 40) - 1
 
 

@@ -67,6 +67,9 @@ RESETS: dict[int, tuple[str, str]] = {
     1: ("上电", "power on"), 2: ("复位", "reset"), 3: ("看门狗", "watchdog"), 4: ("唤醒", "woken"),
     5: ("软复位", "soft reset"),
 }  # fmt: skip
+STARTS: dict[int, tuple[str, str]] = {
+    1: ("非正常中断后", "after a crash or power cut"), 2: ("从备份恢复后", "restored from a backup"),
+}  # fmt: skip
 ALARMS = tuple(kind for kind in KINDS if events.class_of(kind) == events.ALARM)
 
 
@@ -132,7 +135,7 @@ def _heartbeat(zh: bool, fields: list[Any], _: Cards) -> str:
 def _boot(zh: bool, fields: list[Any], _: Cards) -> str:
     version = fields[1]
     if version.startswith("edge"):
-        cause = ("非正常中断后" if zh else "after a crash or power cut") if fields[0] else ""
+        cause = _name(zh, STARTS, fields[0]) if fields[0] else ""
     else:
         cause = _name(zh, RESETS, fields[0])
     parts = [cause, version] if cause else [version]

@@ -60,6 +60,7 @@ class Ingest:
         self._next_pos = (
             max(
                 events.last_pos(database.writer),
+                devices.meta(database.writer, devices.NEXT_POS) - 1,
                 *(lane.cursor for lane in outbox.lanes(database.writer).values()),
             )
             + 1

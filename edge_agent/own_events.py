@@ -24,9 +24,12 @@ STORE = 78  # [failures] alarm: commits failed for a while (disk full or broken)
 FIRMWARE = "edge"
 
 
-def boot(version: str, clean: bool) -> bytes:
-    """The agent started; cause 0: after a clean stop or for the first time, 1: after a crash or power cut."""
-    return events.encode(events.BOOT, 0 if clean else 1, f"{FIRMWARE} {version}"[:16])
+CLEAN, CRASHED, RESTORED = 0, 1, 2  # causes of BOOT: a clean stop or none before, a crash or power cut, a backup
+
+
+def boot(version: str, cause: int) -> bytes:
+    """The agent started; why it was not running before."""
+    return events.encode(events.BOOT, cause, f"{FIRMWARE} {version}"[:16])
 
 
 def own(kind: int, *fields: int | str) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from tools import edge_store
 from tools.errors import ToolError
 
 DONE, FAILED, MISTAKE = 0, 1, 2
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
     )
     update.set_defaults(handler=_edge_update)
+
+    edge_store.add(edge_commands)
 
     office = commands.add_parser("office", help="the server in the property office")
     office_commands = office.add_subparsers(metavar="COMMAND", required=True)

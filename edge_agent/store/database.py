@@ -14,6 +14,7 @@ import apsw
 from edge_agent.errors import StoreError
 
 FILE_NAME = "edge.sqlite"
+LOCK_NAME = "agent.lock"
 LEAST_SQLITE = (3, 51, 3)  # older ones can lose commits when a WAL is reset under a second connection
 SCHEMA_FOLDER = Path(__file__).parent
 # Errors of the disk or of its fullness: the same transaction may succeed later.
@@ -91,7 +92,7 @@ class Database:
             )
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _own(folder / "agent.lock")
+            self._lock = own(folder)
         except OSError as error:
             raise StoreError(f"data_dir can't be used: {error.strerror} ({folder.name})") from error
         self.path = folder / FILE_NAME
@@ -118,9 +119,9 @@ class Database:
         self._lock.close()
 
 
-def _own(path: Path) -> IO[str]:
-    """Locks the folder for this process. Raises StoreError naming the process that holds it."""
-    lock = path.open("a+", encoding="ascii")
+def own(folder: Path) -> IO[str]:
+    """Locks data_dir for this process, until the result is closed. Raises StoreError naming the process that has it."""
+    lock = (folder / LOCK_NAME).open("a+", encoding="ascii")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

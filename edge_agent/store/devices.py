@@ -107,6 +107,14 @@ def load_sessions(connection: apsw.Connection) -> dict[int, SessionRow]:
     return {int(row[0]): SessionRow(*row) for row in connection.execute("SELECT * FROM session")}
 
 
+# The agent's own counters (table meta).
+EDGE_BOOT = "edge_boot"  # how often it started
+CLEAN_STOP = "clean_stop"  # 1: it ended as it should
+RESTORED = "restored"  # 1: the store is one of a backup, and the agent has not told it yet
+NEXT_POS = "next_pos"  # the next row gets at least this position
+DOWN_PIV = "down_piv"  # frames to devices are numbered up to here at most
+
+
 def meta(connection: apsw.Connection, name: str) -> int:
     """One of the agent's own counters, 0 before its first use."""
     found = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).get

@@ -23,6 +23,7 @@ def card(uid: bytes) -> str:
         ((events.HEARTBEAT, None), "", ""),
         ((events.BOOT, 3, "1.0.0"), "看门狗，1.0.0", "watchdog, 1.0.0"),
         ((events.BOOT, 1, "edge 0.1"), "非正常中断后，edge 0.1", "after a crash or power cut, edge 0.1"),
+        ((events.BOOT, 2, "edge 0.1"), "从备份恢复后，edge 0.1", "restored from a backup, edge 0.1"),
         ((events.REFUSED, 1, 2000, 3), "例行 1，普通 2,000，报警 3", "routine 1, normal 2,000, alarm 3"),
         ((events.FAULT, 4, "loop"), "代码 4: loop", "code 4: loop"),
         ((events.BATTERY, 3400, 1), "3.40 V，偏低", "3.40 V, low"),

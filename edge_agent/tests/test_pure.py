@@ -198,7 +198,7 @@ def test_own_events_fit_and_have_their_class() -> None:
         assert (own_events.class_of(payload), len(payload) <= events.MAX_PAYLOAD) == (2, True)
     for kind in (own_events.STOPPED, own_events.DEVICE, own_events.QUEUE):
         assert own_events.class_of(own_events.own(kind)) == 1
-    assert own_events.class_of(own_events.boot("0.1.0", clean=True)) == 1
+    assert own_events.class_of(own_events.boot("0.1.0", own_events.CLEAN)) == 1
 
 
 def test_words() -> None:

@@ -1,0 +1,173 @@
+"""Layer: puts a backup's store in place: nothing is overwritten, a crash in between leaves the old one or the new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from edge_agent.errors import StoreError
+from edge_agent.store import copies
+from edge_agent.store.copies import Contents, Marks
+from edge_agent.store.database import FILE_NAME, own, schema_steps
+from tools import backup
+from tools.backup import Manifest
+from tools.errors import ToolError
+
+ASIDE = "replaced"
+_FILES = (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm")
+
+
+class Done(NamedTuple):
+    """What was put in place; aside: where what was there before is now."""
+
+    manifest: Manifest
+    aside: Path | None
+
+
+def restore(
+    data_dir: Path,
+    source: Path,
+    *,
+    site: str,
+    edge: str,
+    now_ms: int,
+    replace: bool = False,
+    abandon: bool = False,
+) -> Done:
+    """Puts the backup's store into data_dir. Raises ToolError; then all is as it was.
+
+    Refuses while an agent runs, into a store that holds something (unless `replace`), and in place of a whole store
+    that holds events which the office lacks (unless `abandon`): the agent could still deliver those.
+    """
+    manifest = backup.read(source, None)
+    if (manifest.site, manifest.edge) != (site, edge):
+        raise ToolError(
+            f"{source}: is of site {manifest.site!r:.66}, edge {manifest.edge!r:.66}; this is {site!r}, {edge!r}"
+        )
+    if manifest.schema > len(schema_steps()):
+        raise ToolError(
+            f"{source}: its store is of version {manifest.schema}, this program knows up to {len(schema_steps())}: "
+            "install the newer program first"
+        )
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with own(data_dir):
+            work = data_dir / "restore.part"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(mode=0o700)
+            try:
+                return _put(data_dir, source, work, manifest, now_ms, replace=replace, abandon=abandon)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except StoreError as error:
+        raise ToolError(str(error)) from error
+    except OSError as error:
+        raise ToolError(f"{error.filename or data_dir}: {error.strerror or error}") from error
+
+
+def _put(
+    data_dir: Path,
+    source: Path,
+    work: Path,
+    manifest: Manifest,
+    now_ms: int,
+    *,
+    replace: bool,
+    abandon: bool,
+) -> Done:
+    there = data_dir / FILE_NAME
+    later: Marks | None = None
+    if there.exists():
+        found = _present(there)
+        if found is None or found.events:
+            _may_replace(data_dir, found, replace=replace, abandon=abandon)
+        later = _marks(there)
+    backup.read(source, work)
+    copies.check(work / FILE_NAME)
+    copies.make_fit(work / FILE_NAME, manifest.made_ms, now_ms, later)
+    copies.check(work / FILE_NAME)
+    _sync(work / FILE_NAME)
+    beside = [path for path in sorted(work.iterdir()) if path.name != FILE_NAME]
+    changed = [
+        p
+        for p in beside
+        if (data_dir / p.name).exists() and p.read_bytes() != (data_dir / p.name).read_bytes()
+    ]
+    if changed and not replace:
+        raise ToolError(
+            f"{data_dir}: {changed[0].name} is there and is another one; "
+            "--replace keeps it aside and takes the backup's"
+        )
+    aside = None
+    if there.exists() or changed:
+        aside = data_dir / f"{ASIDE}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now_ms / 1000))}"
+        aside.mkdir(mode=0o700)
+        for name in (*_FILES[1:], *(path.name for path in changed)):
+            # A WAL that stayed would be taken for the new store's.
+            if (data_dir / name).exists():
+                (data_dir / name).rename(aside / name)
+        if there.exists():
+            os.link(there, aside / FILE_NAME)
+        _sync(aside)
+    for path in beside:
+        path.replace(data_dir / path.name)
+    owner = data_dir.stat()
+    for path in (work / FILE_NAME, *(data_dir / p.name for p in beside)):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    (work / FILE_NAME).replace(there)
+    _sync(data_dir)
+    return Done(manifest, aside)
+
+
+def _present(store: Path) -> Contents | None:
+    """What the store that is there holds, all of its WAL taken in; None when it is damaged."""
+    try:
+        connection = apsw.Connection(str(store), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(5_000)
+            if int(connection.pragma("user_version")) == 0:
+                return Contents(0, 0, 0, 0, {})
+            connection.pragma("wal_checkpoint(truncate)")
+        finally:
+            connection.close()
+        return copies.check(store)
+    except (apsw.Error, StoreError):
+        return None
+
+
+def _may_replace(data_dir: Path, found: Contents | None, *, replace: bool, abandon: bool) -> None:
+    what = "a store that is damaged" if found is None else f"a store of {found.events:,} events"
+    if not replace:
+        raise ToolError(
+            f"{data_dir}: holds {what}; --replace keeps it aside and puts the backup in its place"
+        )
+    if found is not None and found.waiting and not abandon:
+        raise ToolError(
+            f"{data_dir}: the store there is whole and holds {found.waiting:,} events that the office lacks: let the "
+            "agent deliver them first; --abandon gives them up (they stay in the store that is kept aside)"
+        )
+
+
+def _marks(store: Path) -> Marks | None:
+    """What the replaced store gave out, as far as it can be read."""
+    try:
+        connection = apsw.Connection(str(store), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return copies.marks(connection)
+        finally:
+            connection.close()
+    except apsw.Error:
+        return None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,450 @@
+"""Backup and restore of a store in use: the real agent, the real office, and what an old backup can and can't do."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import stat
+import tarfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from edge_agent import own_events
+from edge_agent.down_piv import DownCounter
+from edge_agent.identity import load_or_make
+from edge_agent.store import copies, devices
+from edge_agent.store.database import FILE_NAME, Database, transaction
+from edge_agent.tests.device import PtyWire, UdpWire, Wire, sync
+from edge_agent.tests.harness import OWN, Process, Site, until
+from gatelink import events
+from tools import backup, cli, restore
+from tools.errors import ToolError
+from tools.office.tests.process import Server, configure, sha
+
+TOKEN = "token-of-s1-for-tests"
+OLD = Path(__file__).parents[2] / "edge_agent" / "tests" / "databases"
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Server]:
+    sites = f'[[site]]\nid = "s1"\nname_zh = "一"\ntoken_sha256 = "{sha(TOKEN)}"\n'
+    server = Server(configure(tmp_path / "office", sites=sites))
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+def at_office(server: Server, device: int) -> dict[int, list[str]]:
+    """seq -> payloads under every boot."""
+    found: dict[int, list[str]] = {}
+    for seq, _, _, payload in server.history(device, "s1"):
+        found.setdefault(seq, []).append(payload)
+    return found
+
+
+def to(server: Server) -> str:
+    return (
+        f'[office]\nurl = "http://127.0.0.1:{server.port}"\ntoken = "{TOKEN}"\n'
+        "backoff_min_ms = 20\nbackoff_max_ms = 100\n"
+    )
+
+
+def waiting(site: Site) -> int:
+    connection = apsw.Connection(str(site.folder / "data" / FILE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(5_000)
+    try:
+        return copies.contents(connection).waiting
+    except apsw.Error:
+        return -1
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def running(site: Site) -> AsyncIterator[Process]:
+    agent = Process(site)
+    await agent.start()
+    try:
+        yield agent
+    finally:
+        if agent.process.returncode is None:
+            assert await agent.end() == 0
+
+
+def gatepost(*arguments: str) -> int:
+    return cli.main(["edge", *arguments])
+
+
+async def mint_and_sync(site: Site, wires: list[Wire], count: int) -> None:
+    for device in site.devices:
+        for _ in range(count):
+            device.mint()
+    await asyncio.gather(*(sync(d, w) for d, w in zip(site.devices, wires, strict=True)))
+
+
+async def test_an_old_backup_restored_loses_only_what_nobody_else_has_and_says_so(
+    tmp_path: Path, office: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = Site(tmp_path, office=to(office))
+    wires: list[Wire] = [PtyWire(site.link), await UdpWire.to(site.udp_port)]
+    config, file = str(site.config_path), tmp_path / "backup.tar"
+    async with running(site) as agent:
+        await mint_and_sync(site, wires, 100)
+        await until(lambda: waiting(site) == 0, 20)
+        # The backup is taken in the middle of a load.
+        for device in site.devices:
+            for _ in range(1_500):
+                device.mint()
+        load = [asyncio.create_task(sync(d, w, batch=4)) for d, w in zip(site.devices, wires, strict=True)]
+        await until(lambda: site.devices[0].acked > 150, 20)
+        taken = asyncio.to_thread(gatepost, "backup", "--config", config, "--to", str(file), "--config-files")
+        assert await taken == 0
+        acked_after_backup = [device.acked for device in site.devices]
+        await asyncio.gather(*load)
+        await mint_and_sync(site, wires, 50)
+        await until(lambda: waiting(site) == 0, 30)
+        delivered = [device.last_seq for device in site.devices]
+        # The office is away: these are acknowledged to the devices, which trim them, and nobody else has them.
+        office.kill()
+        await mint_and_sync(site, wires, 30)
+        lost = [device.last_seq for device in site.devices]
+        # These a device still holds.
+        for device in site.devices:
+            device.mint(events.SOS, None)
+        assert gatepost("restore", "--config", config, "--from", str(file)) == 2
+        assert f"process {agent.process.pid}" in capsys.readouterr().err
+    assert gatepost("restore", "--config", config, "--from", str(file)) == 2
+    assert "--replace" in capsys.readouterr().err
+    assert gatepost("restore", "--config", config, "--from", str(file), "--replace") == 2
+    assert "that the office lacks" in capsys.readouterr().err
+    assert gatepost("restore", "--config", config, "--from", str(file), "--replace", "--abandon") == 0
+    held = copies.check(tmp_path / "data" / FILE_NAME).upto
+    for device, acked in zip(site.devices, acked_after_backup, strict=True):
+        assert 100 < held[device.device] <= acked
+    (aside,) = (tmp_path / "data").glob("replaced-*")
+    assert copies.check(aside / FILE_NAME).waiting > 60
+
+    again = Server(tmp_path / "office" / "office.toml")
+    site.write(office=to(again))
+    try:
+        async with running(site):
+            await mint_and_sync(site, wires, 40)
+            await until(lambda: waiting(site) == 0, 30)
+        for device, through, gone in zip(site.devices, delivered, lost, strict=True):
+            found = at_office(again, device.device)
+            assert all(len(payloads) == 1 for payloads in found.values()), "doubled at the office"
+            expected = set(range(1, device.last_seq + 1)) - set(range(through + 1, gone + 1))
+            assert set(found) == expected, "lost more than what nobody else had"
+            for seq, (payload,) in found.items():
+                assert bytes.fromhex(payload) == device.journal[seq][2]
+            # What is missing is named, by number.
+            about = again.get(f"/api/v1/sites/s1/devices/{device.device}")
+            assert about["missing"] == [[through + 1, gone]]
+            told = [payload for _, _, payload in site.events(OWN).values()]
+            never = own_events.own(own_events.NEVER_SEEN, device.device, held[device.device] + 1, gone)
+            assert never in told, "the range that the store never had is an alarm"
+        with apsw.Connection(str(tmp_path / "office" / "data" / "office.db")) as store:
+            assert list(store.execute("SELECT * FROM conflict")) == []
+        starts = [payload[2] for _, _, payload in site.events(OWN).values() if payload[:2] == b"\x83\x01"]
+        assert starts == [0, 2]
+    finally:
+        again.stop()
+    for wire in wires:
+        wire.close()
+
+
+async def small_site(folder: Path, count: int = 20) -> Site:
+    """A site that has collected something, its agent stopped."""
+    site = Site(folder)
+    wires: list[Wire] = [PtyWire(site.link), await UdpWire.to(site.udp_port)]
+    async with running(site):
+        await mint_and_sync(site, wires, count)
+    for wire in wires:
+        wire.close()
+    return site
+
+
+def back_up(site: Site, name: str = "b.tar") -> Path:
+    assert gatepost("backup", "--config", str(site.config_path), "--to", str(site.folder / name)) == 0
+    return site.folder / name
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != "agent.lock"
+    }
+
+
+async def test_into_an_empty_folder_as_on_a_new_card(tmp_path: Path) -> None:
+    site = await small_site(tmp_path)
+    identity = load_or_make(tmp_path / "data")
+    file = back_up(site)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not list(tmp_path.glob(".backup-*"))
+    before = site.rows()
+    (tmp_path / "data").rename(tmp_path / "lost")
+    assert gatepost("restore", "--config", str(site.config_path), "--from", str(file)) == 0
+    assert load_or_make(tmp_path / "data").public == identity.public
+    for path in (tmp_path / "data").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+    assert [row[1:] for row in site.rows()] == [row[1:] for row in before]
+    wires: list[Wire] = [PtyWire(site.link), await UdpWire.to(site.udp_port)]
+    async with running(site):
+        await mint_and_sync(site, wires, 10)
+    for device, wire in zip(site.devices, wires, strict=True):
+        site.check(device)
+        wire.close()
+
+
+async def test_the_copy_is_one_moment_while_the_writer_never_rests(tmp_path: Path) -> None:
+    """Rows, counters and watermarks of one transaction: the copy never shows half of one, nor begins again for ever."""
+    site = Site(tmp_path)
+    stop = asyncio.Event()
+    copied = []
+    async with site.agent() as agent:
+
+        async def write() -> None:
+            while not stop.is_set():
+                for n in range(20):
+                    agent.record(own_events.own(own_events.PORT, "x" * 20, n % 2))
+                await asyncio.sleep(0)
+
+        going = asyncio.create_task(write())
+        await until(lambda: agent.ingest.events > 2_000)
+        for n in range(5):
+            steps: list[tuple[int, int]] = []
+            at = agent.ingest.commits
+            await asyncio.to_thread(
+                copies.copy, tmp_path / "data" / FILE_NAME, tmp_path / f"{n}.sqlite",
+                lambda done, pages, steps=steps: (steps.append((done, pages)), time.sleep(0.02)),
+            )  # fmt: skip
+            copied.append(agent.ingest.commits - at)
+            assert steps == sorted(steps)
+            assert steps[-1][0] == steps[-1][1]
+        stop.set()
+        await going
+    assert all(copied), "nothing was written meanwhile"
+    for n in range(5):
+        found = copies.check(tmp_path / f"{n}.sqlite")
+        with apsw.Connection(str(tmp_path / f"{n}.sqlite")) as connection:
+            rows = connection.execute("SELECT count(*) FROM log").get
+        assert rows == found.events == found.upto[OWN]
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
+
+
+def repack(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def change_manifest(files: dict[str, bytes], **changes: object) -> dict[str, bytes]:
+    about = {**json.loads(files["manifest.json"]), **changes}
+    return {**files, "manifest.json": json.dumps(about).encode()}
+
+
+async def test_what_is_no_whole_backup_is_refused_and_nothing_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = await small_site(tmp_path)
+    good = back_up(site)
+    files = files_of(good)
+    store = f"data/{FILE_NAME}"
+    parts = json.loads(files["manifest.json"])["parts"]
+    flipped = bytearray(good.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    evil = [{"name": "data/../../edge.toml", "size": 1, "sha256": "0" * 64}]
+    cases: list[tuple[bytes | dict[str, bytes], str]] = [
+        (b"", "can't be read"),
+        (b"something else" * 999, "can't be read"),
+        (bytes(flipped), "damaged"),
+        (good.read_bytes()[: good.stat().st_size // 2], "b.tar"),
+        ({store: files[store]}, "does not begin with manifest.json"),
+        ({k: v for k, v in files.items() if k != store}, "is missing"),
+        ({**files, "data/more": b"x"}, "does not belong there"),
+        ({**files, "manifest.json": b"{"}, "manifest can't be read"),
+        (change_manifest(files, v=2), "is of format 2"),
+        (change_manifest(files, site="other"), "is of site 'other'"),
+        (change_manifest(files, schema=999), "install the newer program first"),
+        (change_manifest(files, parts=parts + evil), "is no name that a backup holds"),
+        (change_manifest(files, parts=[]), "holds no store"),
+        (change_manifest(files, made_ms=int(time.time() * 1000) + 10**9), "clock is before"),
+    ]
+    before = everything(tmp_path / "data")
+    for content, words in cases:
+        bad = tmp_path / "bad" / "b.tar"
+        bad.parent.mkdir(exist_ok=True)
+        if isinstance(content, bytes):
+            bad.write_bytes(content)
+        else:
+            repack(bad, content)
+        capsys.readouterr()
+        done = gatepost(
+            "restore", "--config", str(site.config_path), "--from", str(bad), "--replace", "--abandon"
+        )
+        told = capsys.readouterr().err
+        assert done == 2, words
+        assert words in told, told
+        assert len(told.splitlines()) == 1
+        assert everything(tmp_path / "data") == before, words
+
+
+async def test_a_backup_never_overwrites_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = await small_site(tmp_path)
+    file = back_up(site)
+    was = file.read_bytes()
+    arguments = ("backup", "--config", str(site.config_path), "--to", str(file))
+    assert gatepost(*arguments) == 2
+    assert "--force" in capsys.readouterr().err
+    assert file.read_bytes() == was
+    assert gatepost(*arguments, "--force", "--config-files") == 0
+    assert {"config/edge.toml", "config/devices.toml"} <= set(files_of(file))
+    assert gatepost("backup", "--config", str(site.config_path), "--to", str(tmp_path / "no" / "b.tar")) == 2
+    assert "is no folder" in capsys.readouterr().err
+    # A store that is damaged makes no backup, and leaves the last one.
+    store = tmp_path / "data" / FILE_NAME
+    content = bytearray(store.read_bytes())
+    content[5 * 4096 : 5 * 4096 + 2_000] = os.urandom(2_000)
+    store.write_bytes(content)
+    was = file.read_bytes()
+    assert gatepost(*arguments, "--force") == 2
+    assert file.read_bytes() == was
+    assert not list(tmp_path.glob(".backup-*"))
+
+
+async def test_a_restore_that_ends_anywhere_leaves_the_old_store_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await small_site(tmp_path)
+    file = back_up(site)
+    wires: list[Wire] = [PtyWire(site.link), await UdpWire.to(site.udp_port)]
+    async with running(site):
+        await mint_and_sync(site, wires, 5)
+    old, new = copies.check(tmp_path / "data" / FILE_NAME), backup.read(file, None)
+    assert old.events > new.events
+    calls = [0]
+    stop_at = [0]
+
+    class Gone(BaseException):
+        """The process is killed here."""
+
+    def cut(real: object) -> object:
+        def call(*arguments: object, **more: object) -> object:
+            calls[0] += 1
+            if calls[0] == stop_at[0]:
+                raise Gone
+            return real(*arguments, **more)  # type: ignore[operator]
+
+        return call
+
+    (tmp_path / "data").rename(tmp_path / "kept")
+    import shutil
+
+    ends = []
+    for step in range(1, 40):
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        shutil.copytree(tmp_path / "kept", tmp_path / "data")
+        calls[0], stop_at[0] = 0, step
+        with monkeypatch.context() as patched:
+            for owner, name in (
+                (Path, "rename"),
+                (Path, "replace"),
+                (Path, "mkdir"),
+                (os, "link"),
+                (os, "fsync"),
+                (os, "chown"),
+            ):
+                patched.setattr(owner, name, cut(getattr(owner, name)))
+            try:
+                restore.restore(
+                    tmp_path / "data", file, site="s1", edge="e1", now_ms=time.time_ns() // 1_000_000,
+                    replace=True, abandon=True,
+                )  # fmt: skip
+            except Gone:
+                ended = False
+            else:
+                ended = True
+        found = copies.check(tmp_path / "data" / FILE_NAME)
+        assert found.events in (old.events, new.events)
+        ends.append(found.events)
+        if ended:
+            break
+    else:
+        raise AssertionError("it never came to its end")
+    print(f"cut at {len(ends) - 1} places")
+    assert ends == sorted(ends, reverse=True)
+    assert {old.events, new.events} == set(ends)
+    for wire in wires:
+        wire.close()
+
+
+@pytest.mark.parametrize("rate_per_s", [0, 5, 250, 10_000])
+@pytest.mark.parametrize("days", [0, 1, 30])
+def test_counters_to_devices_never_repeat_after_a_restore(tmp_path: Path, rate_per_s: int, days: int) -> None:
+    begin_s = 1_790_000_000
+    database = Database(tmp_path / "d")
+    with transaction(database.writer):
+        DownCounter.open(database.writer, begin_s)
+    database.close()
+    used = (
+        max(begin_s << 8, 0) + rate_per_s * 86_400 * days + 300 + days * (1 << 16)
+    )  # and a block for each start
+    copies.make_fit(
+        tmp_path / "d" / FILE_NAME, begin_s * 1000, (begin_s + 86_400 * days) * 1000 + 60_000, None
+    )
+    database = Database(tmp_path / "d")
+    with transaction(database.writer):
+        first = DownCounter.open(database.writer, begin_s).next()  # the clock is not even set
+    assert first is not None
+    assert first > used
+    database.close()
+
+
+def test_what_the_replaced_store_gave_out_counts_too(tmp_path: Path) -> None:
+    database = Database(tmp_path / "d")
+    database.close()
+    store = tmp_path / "d" / FILE_NAME
+    copies.make_fit(store, 1_000, 2_000, copies.Marks(70_000, 1 << 39, 1 << 50))
+    connection = apsw.Connection(str(store))
+    assert copies.marks(connection) == (70_000, (1 << 39) + copies.DOWN_PER_S, 1 << 50)
+    assert devices.meta(connection, devices.NEXT_POS) == (1 << 50) + 1
+    connection.close()
+
+
+@pytest.mark.parametrize("old", sorted(OLD.glob("v*.sqlite")), ids=lambda path: path.stem)
+def test_old_stores_are_backed_up_restored_and_gone_on_with(tmp_path: Path, old: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / FILE_NAME).write_bytes(old.read_bytes())
+    site = Site(tmp_path)
+    file = back_up(site)
+    made = backup.read(file, None)
+    assert made.schema == int(old.stem[1:])
+    (tmp_path / "data").rename(tmp_path / "away")
+    with pytest.raises(ToolError, match="is of site"):
+        restore.restore(tmp_path / "data", file, site="s1", edge="e2", now_ms=made.made_ms)
+    restore.restore(tmp_path / "data", file, site="s1", edge="e1", now_ms=made.made_ms)
+    database = Database(tmp_path / "data")
+    ledgers = devices.load(database.writer)
+    assert (ledgers[7].coverage.upto, ledgers[7].coverage.islands) == (40, [(45, 45)])
+    # What waits for the office waits behind new positions, in its order; the rest stayed.
+    lanes = {name: cursor for name, cursor, *_ in database.writer.execute("SELECT * FROM lane")}
+    moved = [pos for (pos,) in database.writer.execute("SELECT pos FROM log") if pos > max(lanes.values())]
+    assert min(moved) == made.made_ms // 1000 * (1 << 20) + 1
+    assert devices.meta(database.writer, devices.NEXT_POS) == max(moved) + 1
+    assert devices.load_sessions(database.writer) == {}
+    database.close()
