@@ -131,6 +131,8 @@ def own(folder: Path) -> IO[str]:
         raise StoreError(
             f"another agent (process {holder}) already uses this data_dir: stop it first"
         ) from error
+    if os.geteuid() == 0:  # root restores what the service's user goes on with
+        os.fchown(lock.fileno(), folder.stat().st_uid, folder.stat().st_gid)
     lock.seek(0)
     lock.truncate()
     lock.write(f"{os.getpid()}\n")

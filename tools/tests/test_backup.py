@@ -176,6 +176,10 @@ def back_up(site: Site, name: str = "b.tar") -> Path:
     return site.folder / name
 
 
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.glob(".backup-*"))
+
+
 def everything(folder: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(folder)): p.read_bytes()
@@ -189,12 +193,13 @@ async def test_into_an_empty_folder_as_on_a_new_card(tmp_path: Path) -> None:
     identity = load_or_make(tmp_path / "data")
     file = back_up(site)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert not list(tmp_path.glob(".backup-*"))
+    assert not leftovers(tmp_path)
     before = site.rows()
     (tmp_path / "data").rename(tmp_path / "lost")
     assert gatepost("restore", "--config", str(site.config_path), "--from", str(file)) == 0
     assert load_or_make(tmp_path / "data").public == identity.public
-    for path in (tmp_path / "data").iterdir():
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    for path in (tmp_path / "data" / FILE_NAME, tmp_path / "data" / "identity.key"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     assert [row[1:] for row in site.rows()] == [row[1:] for row in before]
     wires: list[Wire] = [PtyWire(site.link), await UdpWire.to(site.udp_port)]
@@ -324,7 +329,7 @@ async def test_a_backup_never_overwrites_unasked(tmp_path: Path, capsys: pytest.
     was = file.read_bytes()
     assert gatepost(*arguments, "--force") == 2
     assert file.read_bytes() == was
-    assert not list(tmp_path.glob(".backup-*"))
+    assert not leftovers(tmp_path)
 
 
 async def test_a_restore_that_ends_anywhere_leaves_the_old_store_or_the_new(
