@@ -40,7 +40,7 @@ class Office(NamedTuple):
 
 
 class PortConfig(NamedTuple):
-    """One port: serial has path and baudrate, udp has listen."""
+    """One port: serial and rs485 have path and baudrate, rs485 devices and direction, udp has listen."""
 
     kind: str
     name: str
@@ -48,6 +48,8 @@ class PortConfig(NamedTuple):
     baudrate: int
     listen: tuple[str, int]
     reconnect_max_ms: int
+    devices: tuple[int, ...] = ()
+    direction: str = ""
 
 
 class DeviceConfig(NamedTuple):
@@ -114,7 +116,7 @@ def load(path: Path | str) -> Config:
     data_dir = _resolve(file, edge["data_dir"])
     private_files.check_folder(data_dir)
     enrolled = enrolment.load(data_dir, cast(str, edge["site"]), cast(str, edge["id"]))
-    devices_file = _resolve(file, tables["devices"]["file"])
+    devices = load_devices(_resolve(file, tables["devices"]["file"]), device_id)
     rehearsal = tables.get("rehearsal")
     status = tables["status"]
     control = _secret(file, "status", "control_token_file", status["control_token_file"])
@@ -132,8 +134,8 @@ def load(path: Path | str) -> Config:
         office=_office(file, tables["office"], cast(str, edge["id"]), data_dir, enrolled)
         if "office" in file.data or enrolled
         else None,
-        ports=_ports(file),
-        devices=load_devices(devices_file, device_id),
+        ports=_ports(file, {each.device for each in devices}),
+        devices=devices,
         window=cast(int, tables["link"]["window"]),
         offline_after_ms=cast(int, tables["link"]["offline_after_s"]) * 1000,
         command_retry_ms=cast(int, tables["link"]["command_retry_ms"]),
@@ -235,7 +237,12 @@ def _office(
     )
 
 
-def _ports(file: TomlFile) -> tuple[PortConfig, ...]:
+# What a port of each kind can't be without; none of it belongs to a port of another kind.
+_NEEDED = {"serial": ("path",), "rs485": ("path", "devices"), "udp": ("listen",)}
+_ONLY = {"path": ("serial", "rs485"), "devices": ("rs485",), "direction": ("rs485",), "listen": ("udp",)}
+
+
+def _ports(file: TomlFile, known: set[int]) -> tuple[PortConfig, ...]:
     found = file.data.get("port", [])
     if not isinstance(found, list):
         raise file.error("port", 0, "", "must be written [[port]], once for every port")
@@ -243,27 +250,39 @@ def _ports(file: TomlFile) -> tuple[PortConfig, ...]:
     for index, entry in enumerate(found):
         values = file.table("port", index, entry, TABLES["port"])
         kind = cast(str, values["kind"])
-        needed, foreign = ("path", "listen") if kind == "serial" else ("listen", "path")
-        if values[needed] == MISSING:
-            raise file.error("port", index, "", f'"{needed}" is missing: a {kind} port needs it')
-        if values[foreign] != MISSING:
-            raise file.error("port", index, foreign, f"does not belong to a {kind} port; leave it out")
-        path = str(_resolve(file, values["path"])) if kind == "serial" else ""
-        listen = ("", 0) if kind == "serial" else _address(values["listen"])
-        name = cast(str, values["name"]) or cast(str, values[needed])
+        for key in _NEEDED[kind]:
+            if values[key] == MISSING:
+                raise file.error("port", index, "", f'"{key}" is missing: {_article(kind)} port needs it')
+        for key, kinds in _ONLY.items():
+            if kind not in kinds and key in cast(dict[str, object], entry):
+                raise file.error("port", index, key, f"does not belong to {_article(kind)} port; leave it out")
+        path = str(_resolve(file, values["path"])) if "path" in _NEEDED[kind] else ""
+        listen = _address(values["listen"]) if kind == "udp" else ("", 0)
+        name = cast(str, values["name"]) or cast(str, values[_NEEDED[kind][0]])
         if any(port.name == name for port in ports):
             raise file.error(
                 "port",
                 index,
-                "name" if values["name"] else needed,
+                "name" if values["name"] else _NEEDED[kind][0],
                 f"{name!r} is there twice; every port needs its own name",
             )
+        devices = tuple(cast(list[int], values["devices"] or []))
+        for device in devices:
+            if device not in known:
+                raise file.error("port", index, "devices", f"{device} is not among the [devices]")
+            if any(device in port.devices for port in ports):
+                raise file.error("port", index, "devices", f"{device} is on another bus already")
         ports.append(
             PortConfig(
-                kind, name, path, cast(int, values["baudrate"]), listen, cast(int, values["reconnect_max_ms"])
+                kind, name, path, cast(int, values["baudrate"]), listen, cast(int, values["reconnect_max_ms"]),
+                devices, cast(str, values["direction"]),
             )
-        )
+        )  # fmt: skip
     return tuple(ports)
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind == "rs485" else f"a {kind}"
 
 
 def load_devices(path: Path, own_device: int) -> tuple[DeviceConfig, ...]:

@@ -97,6 +97,13 @@ def baud(value: object) -> str | None:
     return None if good else "one of " + ", ".join(map(str, BAUD))
 
 
+def bus_devices(value: object) -> str | None:
+    """1..32 different device numbers."""
+    good = isinstance(value, list) and 1 <= len(value) <= 32 and len(set(map(repr, value))) == len(value)
+    good = good and isinstance(value, list) and all(whole(2, 0xFFFFFFFF)(each) is None for each in value)
+    return None if good else "1 to 32 different device numbers, for example [7, 8]"
+
+
 def flag(value: object) -> str | None:
     """true or false."""
     return None if isinstance(value, bool) else "true or false, without quotes"
@@ -134,14 +141,21 @@ TABLES: dict[str, tuple[Key, ...]] = {
         Key("in_flight", 4, whole(1, 32), "uploads of one lane under way at once"),
     ),
     "port": (
-        Key("kind", REQUIRED, one_of("serial", "udp"), "serial or udp"),
+        Key("kind", REQUIRED, one_of("serial", "rs485", "udp"), "serial, rs485 (a polled bus) or udp"),
         Key(
             "name", MISSING, text(1, 40), "how status and logs call the port; its path or address if left out"
         ),
-        Key("path", MISSING, PATH, "serial: the port's device file, better a /dev/serial/by-id link"),
-        Key("baudrate", 115200, baud, "serial: bits per second"),
+        Key("path", MISSING, PATH, "serial, rs485: the port's device file, better a /dev/serial/by-id link"),
+        Key("baudrate", 115200, baud, "serial, rs485: bits per second"),
+        Key("devices", MISSING, bus_devices, "rs485: numbers of the devices on the bus, which are polled"),
+        Key(
+            "direction",
+            "adapter",
+            one_of("adapter", "kernel"),
+            "rs485: who switches the line: the adapter by itself, or the kernel's driver by RTS",
+        ),
         Key("listen", MISSING, listen, "udp: address and port to listen on"),
-        Key("reconnect_max_ms", 5_000, whole(10, 600_000), "serial: longest pause between tries, real time"),
+        Key("reconnect_max_ms", 5_000, whole(10, 600_000), "serial, rs485: longest pause between tries, real time"),
     ),
     "devices": (
         Key("file", REQUIRED, PATH, "the devices with their keys (TOML, mode 0600); relative to this file"),

@@ -120,7 +120,7 @@ class Agent:
             clock,
             gap_ms(
                 config.update_gap_ms,
-                min((p.baudrate for p in config.ports if p.kind == "serial"), default=None),
+                min((p.baudrate for p in config.ports if p.kind != "udp"), default=None),
             ),
             self.ingest.submit,
             self.switchboard.sessions,
@@ -357,7 +357,7 @@ class Agent:
         self.log.info("update over", device=row.device, state=row.state, reason=row.reason)
 
     async def _check_silence(self) -> None:
-        pause_s = min(max(self.clock.real_s(self.config.offline_after_ms / 4), 0.01), 5.0)
+        pause_s = min(max(self.clock.real_s(self.config.offline_after_ms / 4), 0.01), 1.0)
         while True:
             await asyncio.sleep(pause_s)
             self.switchboard.check_silence(self.config.offline_after_ms)

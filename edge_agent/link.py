@@ -23,7 +23,7 @@ from edge_agent.store.keys import KeyRow
 from edge_agent.transports.port import Address, Port
 from gatelink import cbor, cose, events, messages, reasons
 from gatelink.errors import CborError, FrameError, GatelinkError
-from gatelink.messages import Ack, Events, Hello, Result, Status, Welcome
+from gatelink.messages import Ack, Command, Events, Hello, Result, Status, Welcome
 
 REKEY_RETRY_MS = 2_000  # pause before a pending key is sent again to a device that speaks
 UPDATE_ID = 0  # cmd_id of a RESULT that answers an UPDATE
@@ -335,16 +335,17 @@ class Session:
 
     def send(self, message: Any) -> bool:
         """Seals and sends. False without a session, a way back or a reserved counter: the device asks again."""
-        return self._send(messages.encode(message))
+        return self._send(messages.encode(message), urgent=type(message) is Command)
 
-    def _send(self, plaintext: bytes) -> bool:
+    def _send(self, plaintext: bytes, *, urgent: bool = False) -> bool:
         port = self._port
         if port is None or not self._boot_nonce:
             return False
         piv = self._shared.next_piv()
         if piv is None:
             return False
-        port.send(self._address, cose.seal(self._keys, cose.DOWN, piv, plaintext, self._boot_nonce))
+        sealed = cose.seal(self._keys, cose.DOWN, piv, plaintext, self._boot_nonce)
+        port.send(self._address, sealed, urgent=urgent)
         return True
 
     async def command(self, action: int, argument: object, within_ms: int) -> Result:
@@ -361,7 +362,8 @@ class Session:
 
     def check_silence(self, steady_ms: int, offline_after_ms: int) -> None:
         """Marks the device offline when nothing fresh came for too long; by the clock that is never set."""
-        if self.online and steady_ms - self._heard_ms > offline_after_ms:
+        quiet = steady_ms - self._heard_ms > offline_after_ms
+        if self.online and (quiet or (self._port is not None and self._port.silent(self.device))):
             self.online = False
             self._shared.offline(self.device)
 

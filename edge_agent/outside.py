@@ -10,6 +10,7 @@ from edge_agent.store.database import Database
 from edge_agent.sync.post import HttpPost, Post
 from edge_agent.sync.signed_post import SignedPost
 from edge_agent.transports.port import Listener, Port
+from edge_agent.transports.rs485 import Rs485Port
 from edge_agent.transports.serial import SerialPort
 from edge_agent.transports.udp import UdpPort
 from edge_agent.writer import ThreadWriter, Writer
@@ -31,9 +32,12 @@ class Outside:
 
     def port(self, port: PortConfig, listener: Listener) -> Port:
         """A way to devices."""
-        if port.kind == "serial":
-            return SerialPort(port.name, port.path, port.baudrate, port.reconnect_max_ms / 1000, listener)
-        return UdpPort(port.name, port.listen, listener)
+        if port.kind == "udp":
+            return UdpPort(port.name, port.listen, listener)
+        line = (port.name, port.path, port.baudrate, port.reconnect_max_ms / 1000, listener)
+        if port.kind == "rs485":
+            return Rs485Port(*line, port.devices, port.direction)
+        return SerialPort(*line)
 
     def post(self, office: Office, site: str) -> Post:
         """The way to the office. Raises EdgeError."""

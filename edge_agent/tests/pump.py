@@ -44,8 +44,14 @@ class Line:
     async def stop(self) -> None:
         """Nothing to do."""
 
-    def send(self, address: object, frame: bytes, /) -> None:
+    def send(self, address: object, frame: bytes, /, *, urgent: bool = False) -> None:
         self.sent.append(frame)
+
+    def silent(self, device: int) -> bool:
+        return False
+
+    def describe(self) -> dict[str, object]:
+        return {}
 
     def pause(self) -> None:
         """Never full: every frame is committed at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 Address = tuple[str, int] | None
 Frames = Callable[["Port", Address, list[bytes]], None]
@@ -29,14 +29,22 @@ class Port(Protocol):
     async def stop(self) -> None:
         """Ends; frames not yet written are dropped."""
 
-    def send(self, address: Address, frame: bytes, /) -> None:
-        """Sends one frame to where frames came from."""
+    def send(self, address: Address, frame: bytes, /, *, urgent: bool = False) -> None:
+        """Sends one frame to where frames came from; urgent: before others that wait."""
 
     def pause(self) -> None:
         """Takes nothing more in until resume()."""
 
     def resume(self) -> None:
         """Ends pause()."""
+
+    def silent(self, device: int) -> bool:  # noqa: ARG002 - a port that does not ask knows nothing
+        """Whether a device that is asked here regularly no longer answers."""
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        """What this kind of port has to say beside the common counts, for the status."""
+        return {}
 
 
 class Listener:

@@ -135,13 +135,16 @@ class SerialPort(Port):
             self.frames_in += len(frames)
             self._listener.frames(self, None, frames)
 
-    def send(self, _: Address, frame: bytes, /) -> None:
+    def send(self, _: Address, frame: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002 - in order anyway
         """Writes one frame, or as much as the line takes now; the rest follows."""
         if self._line is None or self._waiting > MAX_WAITING:
             self.dropped_out += 1
             return
         self.frames_out += 1
-        block = framing.encode(frame)
+        self._put(framing.encode(frame))
+
+    def _put(self, block: bytes) -> None:
+        assert self._line is not None
         if not self._output:
             block = self._write(block)
             if not block:

@@ -56,7 +56,7 @@ class UdpPort(Port):
             self.frames_in += 1
             self._listener.frames(self, address, [data])
 
-    def send(self, address: Address, frame: bytes, /) -> None:
+    def send(self, address: Address, frame: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002 - nothing waits
         """Sends one datagram; dropped when nothing is known of where to, or the socket is gone."""
         if self._transport is None or address is None:
             self.dropped_out += 1

@@ -108,6 +108,7 @@ class Reporter:
             "dropped_out": port.dropped_out,
             "losses": port.losses,
             "rejects": dict(self._rejects.by_port.get(port.name, {})),
+            **port.describe(),
         }
 
     def _device(self, session: Session, now_ms: int) -> dict[str, Any]:

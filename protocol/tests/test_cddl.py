@@ -79,6 +79,17 @@ def test_invalid_messages() -> None:
     assert refused == 53
 
 
+def test_bus_blocks() -> None:
+    for row in rows("valid/bus"):
+        fitting = [rule for rule in ("frame", "poll", "turn-end") if SCHEMA.fits(rule, plain(row["block"]))]
+        assert fitting == [{"poll": "poll", "end": "turn-end"}[row["type"]]], row["name"]
+    for row in rows("invalid/bus"):
+        if row["reason"] == "bad_field":
+            value = plain(row["block"])
+            assert not SCHEMA.fits("poll", value), row["name"]
+            assert not SCHEMA.fits("turn-end", value), row["name"]
+
+
 def test_rekey_bodies() -> None:
     for row in rows("valid/rekey"):
         assert SCHEMA.fits("rekey", plain(row["body"])), row["name"]

@@ -9,7 +9,7 @@ from hw_tests.virtual_board import micropython
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent.parent
-SUITES = ("test_cbor", "test_framing", "test_events", "test_messages", "test_cose")
+SUITES = ("test_bus", "test_cbor", "test_framing", "test_events", "test_messages", "test_cose")
 
 
 @pytest.mark.vm

@@ -37,7 +37,7 @@ class TimedPort(links.BenchPort):
         self._due.append((last_seq, due_s))
         self._take(data)
 
-    def send(self, _address: Address, _frame: bytes, /) -> None:
+    def send(self, _address: Address, _frame: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002
         """The agent answers."""
         now_s = time.perf_counter()
         acked = self._session.acked_seq

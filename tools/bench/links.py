@@ -82,7 +82,7 @@ class BenchPort(Port):
     async def stop(self) -> None:
         """Nothing to close."""
 
-    def send(self, _address: Address, _frame: bytes, /) -> None:
+    def send(self, _address: Address, _frame: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002
         """The agent answers: whatever it acknowledged makes room for more."""
         self.frames_out += 1
         acked = self._session.acked_seq

@@ -19,9 +19,9 @@ HOST_ONLY = {
     "protocol/gatelink/events_host.py": "the edge's quick way through batches",
     "firmware/node/image.py": "reads a journal out of a flash image",
 }
-# Chips and boards that a role does not have.
+# Chips, boards and lines that a role does not have.
 NOT_FOR = {
-    "patrol_tag": ("firmware/drivers/wiegand.py",),
+    "patrol_tag": ("firmware/drivers/wiegand.py", "protocol/gatelink/bus.py"),
     "barrier": (
         *(f"firmware/drivers/{name}.py" for name in ("battery", "pn532", "pn532_frames", "pn532_i2c")),
         "firmware/boards/esp32_c3_devkitm.py",  # too few pins
