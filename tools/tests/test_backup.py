@@ -435,6 +435,7 @@ def test_what_the_replaced_store_gave_out_counts_too(tmp_path: Path) -> None:
 def test_old_stores_are_backed_up_restored_and_gone_on_with(tmp_path: Path, old: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o700)
     (tmp_path / "data" / FILE_NAME).write_bytes(old.read_bytes())
+    (tmp_path / "data" / FILE_NAME).chmod(0o600)
     site = Site(tmp_path)
     file = back_up(site)
     made = backup.read(file, None)
