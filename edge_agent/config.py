@@ -35,6 +35,7 @@ class Office(NamedTuple):
     batch_rows: int
     batch_bytes: int
     in_flight: int
+    head_pause_s: float
     edge: str
     data_dir: Path
 
@@ -232,6 +233,7 @@ def _office(
         batch_rows=cast(int, values["batch_rows"]),
         batch_bytes=cast(int, values["batch_bytes"]),
         in_flight=cast(int, values["in_flight"]),
+        head_pause_s=cast(float, values["head_pause_s"]),
         edge=edge,
         data_dir=data_dir,
     )

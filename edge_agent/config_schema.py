@@ -139,6 +139,7 @@ TABLES: dict[str, tuple[Key, ...]] = {
         Key("batch_rows", 500, whole(1, 10_000), "rows in one upload at most"),
         Key("batch_bytes", 262_144, whole(1024, 8_388_608), "bytes of events in one upload at most"),
         Key("in_flight", 4, whole(1, 32), "uploads of one lane under way at once"),
+        Key("head_pause_s", 60.0, number(0, 86_400), "a signed head of the log in so long at most, real time"),
     ),
     "port": (
         Key("kind", REQUIRED, one_of("serial", "rs485", "udp"), "serial, rs485 (a polled bus) or udp"),

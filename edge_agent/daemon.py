@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import config as configuration
-from edge_agent import keyring, logs, own_events
+from edge_agent import identity, keyring, logs, own_events
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.counters import Rejects
@@ -17,6 +17,7 @@ from edge_agent.down_piv import DownCounter
 from edge_agent.entries import Job, Own, Revoked
 from edge_agent.errors import ConfigError, EdgeError, StoreClosedError
 from edge_agent.ingest import Ingest, Limits
+from edge_agent.integrity.keeper import Keeper
 from edge_agent.link import LinkSettings, Session, Shared
 from edge_agent.outside import Outside
 from edge_agent.planning import Notice, Plan
@@ -56,6 +57,7 @@ class Agent:
         self.clock = clock
         self.log = logs.Log("edge")
         self.rejects = Rejects()
+        self.identity = identity.load_or_make(config.data_dir)
         self.database = outside.database(config.data_dir)
         writer = self.database.writer
         ledgers = devices.load(writer)
@@ -107,11 +109,17 @@ class Agent:
         listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
         self.ports: list[Port] = [outside.port(port, listener) for port in config.ports]
         self.uploader: Uploader | None = None
+        self.keeper: Keeper | None = None
         if config.office is not None:
             self.uploader = Uploader(
                 config.office, config.site, config.edge, self.database, self.ingest.submit,
                 self._describe, clock.now_ms, outside.post(config.office, config.site), outside.rng,
             )  # fmt: skip
+            self.keeper = Keeper(
+                config.site, config.edge, self.identity, self.database, self.ingest.submit,
+                self.uploader.send_head, clock.now_ms, config.office.head_pause_s,
+            )  # fmt: skip
+            self.uploader.on_receipt = self.keeper.delivered
         self.ingest.on_commit = self._committed
         self.ingest.on_full = self._full
         self.ingest.on_flowing = self._flowing
@@ -140,6 +148,7 @@ class Agent:
             self.ingest,
             self.uploader,
             self.courier,
+            self.keeper,
         )
         self.feed = Feed()
         self.status = StatusServer(
@@ -172,6 +181,8 @@ class Agent:
             if self.uploader is not None:
                 self.uploader.on_outage = self._outage
                 await self.uploader.start()
+            if self.keeper is not None:
+                self.keeper.start()
         except OSError as error:
             await self.stop()
             raise EdgeError(f"an address or certificate can't be used: {error}") from error
@@ -184,6 +195,8 @@ class Agent:
         found: list[asyncio.Future[None]] = [*self.ingest.tasks]
         if self.uploader is not None:
             found += self.uploader.tasks
+        if self.keeper is not None:
+            found += self.keeper.tasks
         for port in self.ports:
             if isinstance(port, SerialPort):
                 found += port.tasks
@@ -197,6 +210,8 @@ class Agent:
         for port in self.ports:
             port.pause()
         self.record(own_events.own(own_events.STOPPED))
+        if self.keeper is not None:
+            await self.keeper.stop()
         if self.uploader is not None:
             await self.uploader.stop()
         committed = await self.ingest.close()

@@ -1,7 +1,7 @@
 """Layer: a row of the log -> the bytes of its leaf; a head -> the bytes that are signed; pure.
 
 A leaf is the CBOR sequence [site, edge], row; the row is the array of 13 values that is uploaded
-(tools/office/README.md, "Sending"), in deterministic encoding. So edge and office compute the same from what each holds.
+(tools/office/README.md, "Sending"), in deterministic encoding. Edge and office so compute the same from what they hold.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class Leaves:
 
     def __init__(self, site: str, edge: str) -> None:
         self._start = sha256(b"\x00" + cbor2.dumps([site, edge]))
+
+    def gap(self, pos: int) -> bytes:
+        """The leaf hash of a position that has no row: the statement that there is none."""
+        return self.hash((pos,))
 
     def hash(self, row: Sequence[object]) -> bytes:
         """The leaf hash of a row [pos, device, boot, first_seq, ... mac8]: 13 values as they are uploaded."""

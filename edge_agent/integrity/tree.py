@@ -53,20 +53,21 @@ class Frontier:
         """An independent copy."""
         return Frontier(self.size, self.hashes)
 
-    def append(self, leaf: bytes) -> int:
-        """Adds a leaf's hash; the level of the largest subtree that it made full (0: the leaf alone).
-
-        That subtree's hash is then the last of `hashes`.
-        """
+    def append(self, leaf: bytes, nodes: list[tuple[int, int, bytes]] | None = None, every: int = 1) -> None:
+        """Adds a leaf's hash. `nodes` gets (level, index, hash) of what became full at every so many-th level."""
         hashes = self.hashes
-        level, rest = 0, self.size
+        index = rest = self.size
+        level = 0
+        if nodes is not None:
+            nodes.append((0, index, leaf))
         while rest & 1:
             leaf = sha256(b"\x01" + hashes.pop() + leaf).digest()
             rest >>= 1
             level += 1
+            if nodes is not None and level % every == 0:
+                nodes.append((level, index >> level, leaf))
         hashes.append(leaf)
         self.size += 1
-        return level
 
     def root(self) -> bytes:
         """The tree's root."""
@@ -82,14 +83,19 @@ def _folded(hashes: Sequence[bytes]) -> bytes:
     return root
 
 
-def range_hash(first: int, end: int, node: Node) -> bytes:
-    """MTH of leaves first..end-1, where a tree has a node or a right edge there (`first` is aligned enough)."""
+def full_subtrees(first: int, end: int, node: Node) -> list[bytes]:
+    """The full subtrees of leaves first..end-1, the largest first; `first` is where such a subtree begins."""
     hashes: list[bytes] = []
     while first < end:
         level = (end - first).bit_length() - 1
         hashes.append(node(level, first >> level))
         first += 1 << level
-    return _folded(hashes)
+    return hashes
+
+
+def range_hash(first: int, end: int, node: Node) -> bytes:
+    """MTH of leaves first..end-1, as full_subtrees()."""
+    return _folded(full_subtrees(first, end, node))
 
 
 def _split(size: int) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import apsw
 import cbor2
 
+from edge_agent.store import events
 from edge_agent.store.events import Row
 
 LANES = ("alarm", "normal")
@@ -17,6 +18,11 @@ _READ = {
 }
 _OLDEST = {
     lane: f"SELECT received_ms FROM log WHERE pos > ? AND {where} ORDER BY pos LIMIT 1"  # noqa: S608 - constants
+    for lane, where in _WHERE.items()
+}
+
+_FIRST = {
+    lane: f"SELECT pos FROM log WHERE pos > ? AND {where} ORDER BY pos LIMIT 1"  # noqa: S608 - constants
     for lane, where in _WHERE.items()
 }
 
@@ -85,3 +91,12 @@ def receipts(connection: apsw.Connection) -> dict[int, tuple[int, list[list[int]
         int(device): (int(complete_to), cbor2.loads(bytes(missing)))
         for device, complete_to, missing in connection.execute("SELECT * FROM receipt")
     }
+
+
+def delivered_through(connection: apsw.Connection) -> int:
+    """The highest position up to which the office has every row, of all lanes; 0 for none."""
+    waiting = [
+        connection.execute(_FIRST[name], (lane.cursor,)).get for name, lane in lanes(connection).items()
+    ]
+    known = [pos for pos in waiting if isinstance(pos, int)]
+    return min(known) - 1 if known else events.last_pos(connection)

@@ -22,17 +22,17 @@ class Post(Protocol):
     async def stop(self) -> None:
         """What is under way fails."""
 
-    async def send(self, body: bytes, /) -> tuple[int, bytes]:
-        """A batch -> (HTTP status, body of the answer). Raises OfficeUnreachableError."""
+    async def send(self, body: bytes, what: str = "batches", /) -> tuple[int, bytes]:
+        """A batch, or what else the site sends -> (HTTP status, body of the answer). Raises OfficeUnreachableError."""
 
 
 class HttpPost:
-    """POST {url}/api/v1/sites/{site}/batches with the site's token."""
+    """POST {url}/api/v1/sites/{site}/{what} with the site's token."""
 
     def __init__(self, office: Office, site: str) -> None:
         self._office = office
         self._url = office.url
-        self._path = f"/api/v1/sites/{site}/batches"
+        self._path = f"/api/v1/sites/{site}"
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -50,10 +50,10 @@ class HttpPost:
         if self._http is not None:
             await self._http.close()
 
-    async def send(self, body: bytes, /) -> tuple[int, bytes]:
+    async def send(self, body: bytes, what: str = "batches", /) -> tuple[int, bytes]:
         """See Post."""
         try:
-            return await self._send(body)
+            return await self._send(f"{self._path}/{what}", body)
         except TimeoutError as error:
             raise OfficeUnreachableError(f"no answer within {self._office.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -64,8 +64,8 @@ class HttpPost:
             return True
         return await asyncio.to_thread(ssl.create_default_context, cafile=str(self._office.ca_file))
 
-    async def _send(self, body: bytes) -> tuple[int, bytes]:
-        return await self._ask("POST", self._path, body, f"Bearer {self._office.token}")
+    async def _send(self, path: str, body: bytes) -> tuple[int, bytes]:
+        return await self._ask("POST", path, body, f"Bearer {self._office.token}")
 
     async def _ask(self, method: str, path: str, body: bytes | None, proof: str) -> tuple[int, bytes]:
         assert self._http is not None

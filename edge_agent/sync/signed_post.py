@@ -47,12 +47,12 @@ class SignedPost(HttpPost):
     async def _tls(self) -> aiohttp.Fingerprint:
         return self._pins
 
-    async def _send(self, body: bytes) -> tuple[int, bytes]:
+    async def _send(self, path: str, body: bytes) -> tuple[int, bytes]:
         self._reload()
         if self._known is None:
             raise _denied(NOT_ENROLLED)
         try:
-            status, answer = await self._send_signed(body)
+            status, answer = await self._send_signed(path, body)
         except aiohttp.ServerFingerprintMismatch as error:
             raise _denied(OTHER_OFFICE) from error
         except (aiohttp.ClientError, OSError):
@@ -66,15 +66,15 @@ class SignedPost(HttpPost):
             self._settle_pins()
         return status, answer
 
-    async def _send_signed(self, body: bytes) -> tuple[int, bytes]:
+    async def _send_signed(self, path: str, body: bytes) -> tuple[int, bytes]:
         status, answer = 0, b""
         for _ in range(2):  # a nonce that the office no longer takes comes back with a fresh one
             if not self._nonce or time.monotonic() - self._nonce_at > RENEW_S:
                 status, answer = await self._ask("GET", signing.NONCE_PATH, None, "")
                 if not self._nonce:
                     raise OfficeUnreachableError(f"answers, but not as an office does (HTTP {status})")
-            proof = signing.sign(self._identity, self._edge, self._nonce, "POST", self._path, body)
-            status, answer = await self._ask("POST", self._path, body, proof)
+            proof = signing.sign(self._identity, self._edge, self._nonce, "POST", path, body)
+            status, answer = await self._ask("POST", path, body, proof)
             if status != 401 or _field(answer) != "nonce":
                 break
         return status, answer

@@ -79,6 +79,7 @@ class Uploader:
         self.last_receipt_ms: int | None = None
         self.uploads = 0
         self.on_outage: Callable[[str | None], None] = lambda _: None
+        self.on_receipt: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Begins to deliver. Raises OSError or ssl.SSLError when ca_file is no good."""
@@ -185,6 +186,10 @@ class Uploader:
             raise OfficeUnreachableError(f"HTTP {status}")
         return wire.receipt(found, lane.name, rows[0].pos, rows[-1].pos)
 
+    async def send_head(self, body: bytes) -> tuple[int, bytes]:
+        """The statement of a signed head -> status and answer. Raises OfficeUnreachableError."""
+        return await self._post.send(body, "heads")
+
     async def _receipted(self, lane: LaneState, batch: Batch, receipt: Receipt) -> None:
         events = batch.events
         if receipt.through < batch.rows[-1].pos:
@@ -202,6 +207,7 @@ class Uploader:
         self.receipts.update(receipt.devices)
         self.last_receipt_ms = self._now_ms()
         self._reached.set()
+        self.on_receipt()
         if lane.error:
             lane.error = lane.denied = ""
             self.on_outage(None)

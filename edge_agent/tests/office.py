@@ -9,6 +9,8 @@ from typing import Any
 import cbor2
 from aiohttp import web
 
+from edge_agent.integrity.leaves import Head, Leaves, fits
+from edge_agent.integrity.tree import EMPTY_ROOT, Frontier, consistent
 from edge_agent.timing import UNKNOWN_MS
 from gatelink import events
 
@@ -35,6 +37,9 @@ class Office:
         self.at_once = 0
         self.most_at_once = 0
         self.delay_s = 0.0
+        self.rows: dict[int, list[Any]] = {}  # by position
+        self.heads: list[dict[str, Any]] = []  # each checked: signature, root, consistency with the one before
+        self.head_status = 0  # answer this instead of taking a head
         self._runner: web.AppRunner | None = None
         self.port = 0
         self.tls: ssl.SSLContext | None = None
@@ -42,6 +47,7 @@ class Office:
     async def start(self) -> None:
         app = web.Application(client_max_size=16 << 20)
         app.router.add_post("/api/v1/sites/{site}/batches", self._take)
+        app.router.add_post("/api/v1/sites/{site}/heads", self._head)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
@@ -84,6 +90,7 @@ class Office:
         assert (body["v"], body["site"], request.match_info["site"]) == (1, "s1", "s1")
         rows = body["rows"][: self.through_first or None]
         for row in rows:
+            assert self.rows.setdefault(row[0], row) == row
             self._keep(row)
         self.bodies.append(body)
         self.lanes.append(body["lane"])
@@ -99,6 +106,29 @@ class Office:
             return web.json_response(self.wrong_receipt)
         devices = {str(row[1]): self._complete(row[1]) for row in rows}
         return web.json_response({"v": 1, "lane": body["lane"], "through": rows[-1][0], "devices": devices})
+
+    async def _head(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        body = cbor2.loads(await request.read())
+        if self.head_status:
+            return web.json_response({}, status=self.head_status)
+        head = Head(*(body[name] for name in Head._fields))
+        assert fits(head, body["key"], body["signature"])
+        last = self.heads[-1] if self.heads else {"size": 0, "root": EMPTY_ROOT, "number": 0}
+        answer = {"v": 1, "state": "taken", "number": head.number, "size": head.size, "findings": []}
+        if (head.number, head.root) == (last["number"], last["root"]):
+            return web.json_response(answer | {"state": "known"})
+        if body["before"] != last["size"]:
+            return web.json_response(answer | {"state": "prove", "number": last["number"], "size": last["size"]})
+        assert head.number > last["number"]
+        assert consistent(last["size"], head.size, last["root"], head.root, body["proof"])
+        leaves = Leaves(head.site, head.edge)
+        tree = Frontier()
+        for pos in range(head.first_pos, head.first_pos + head.size):
+            tree.append(leaves.hash(self.rows[pos]) if pos in self.rows else leaves.gap(pos))
+        assert (tree.root(), tree.to_bytes()) == (head.root, body["frontier"])
+        self.heads.append(body)
+        return web.json_response(answer)
 
     def _keep(self, row: list[Any]) -> None:
         _, device, boot, first, last, uptime_cs, low, high, received, skipped, _, items, mac8 = row

@@ -235,11 +235,19 @@ def test_the_frontier_goes_on_from_anywhere(first: int, more: int) -> None:
     assert one.root() == mth(data[:first])
     two = Frontier.from_bytes(first, one.to_bytes())
     kept = one.copy()
-    for index, leaf in enumerate(data[first:], first):
-        level = two.append(leaf_hash(leaf))
-        assert (index + 1) % (1 << level) == 0
-        start = index + 1 - (1 << level)
-        assert two.hashes[-1] == mth(data[start : index + 1])
+    nodes: list[tuple[int, int, bytes]] = []
+    for leaf in data[first:]:
+        two.append(leaf_hash(leaf), nodes)
+    for level, index, hashed in nodes:
+        assert hashed == mth(data[index << level : (index + 1) << level])
+    wanted = {
+        (level, index)
+        for level in range(11)
+        for index in range((first + more) >> level)
+        if (index + 1) << level > first
+    }
+    assert {one[:2] for one in nodes} == wanted
+    assert len(nodes) == len(wanted)
     assert two.root() == mth(data)
     assert two.size == len(data)
     assert kept.root() == mth(data[:first])

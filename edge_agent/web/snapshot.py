@@ -10,6 +10,7 @@ from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.counters import Rejects
 from edge_agent.ingest import Ingest
+from edge_agent.integrity.keeper import Keeper
 from edge_agent.link import Session
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
@@ -34,6 +35,7 @@ class Reporter:
         ingest: Ingest,
         uploader: Uploader | None,
         courier: Courier,
+        keeper: Keeper | None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -44,6 +46,7 @@ class Reporter:
         self._ingest = ingest
         self._uploader = uploader
         self._courier = courier
+        self._keeper = keeper
         self._started_ms = clock.now_ms()
 
     async def snapshot(self) -> dict[str, Any]:
@@ -83,6 +86,7 @@ class Reporter:
                 "disk_free_bytes": free_bytes,
             },
             "office": self._office(),
+            "integrity": self._keeper.describe() if self._keeper is not None else None,
         }
 
     def _stored(self) -> tuple[dict[str, outbox.Lane], int | None, int, int]:
