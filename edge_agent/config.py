@@ -32,6 +32,7 @@ class Office(NamedTuple):
     connect_timeout_s: float
     backoff_min_ms: int
     backoff_max_ms: int
+    probe_s: float
     batch_rows: int
     batch_bytes: int
     in_flight: int
@@ -230,6 +231,7 @@ def _office(
         connect_timeout_s=cast(float, values["connect_timeout_s"]),
         backoff_min_ms=cast(int, values["backoff_min_ms"]),
         backoff_max_ms=cast(int, values["backoff_max_ms"]),
+        probe_s=cast(float, values["probe_s"]),
         batch_rows=cast(int, values["batch_rows"]),
         batch_bytes=cast(int, values["batch_bytes"]),
         in_flight=cast(int, values["in_flight"]),

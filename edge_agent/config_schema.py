@@ -132,13 +132,21 @@ TABLES: dict[str, tuple[Key, ...]] = {
         Key("token", MISSING, text(8, 500), "bearer token of a site without enrolment; prefer token_file"),
         Key("token_file", MISSING, PATH, "file with the bearer token in its first line, mode 0600"),
         Key("ca_file", MISSING, PATH, "PEM certificates to trust for https, instead of the system's"),
-        Key("timeout_s", 30.0, number(0.1, 600), "whole time for one batch, real seconds"),
+        Key(
+            "timeout_s",
+            30.0,
+            number(0.1, 600),
+            "silence after which an upload counts as failed, real seconds",
+        ),
         Key("connect_timeout_s", 10.0, number(0.1, 600), "time to connect, real seconds"),
         Key("backoff_min_ms", 500, whole(1, 600_000), "first pause after a failure, real time"),
         Key("backoff_max_ms", 60_000, whole(1, 3_600_000), "longest pause after failures, real time"),
-        Key("batch_rows", 500, whole(1, 10_000), "rows in one upload at most"),
-        Key("batch_bytes", 262_144, whole(1024, 8_388_608), "bytes of events in one upload at most"),
-        Key("in_flight", 4, whole(1, 32), "uploads of one lane under way at once"),
+        Key("probe_s", 2.0, number(0.1, 600), "pause between looks whether the link is back, real seconds"),
+        Key("batch_rows", 4_000, whole(1, 10_000), "rows in one upload at most"),
+        Key(
+            "batch_bytes", 262_144, whole(1024, 2_097_152), "bytes of one upload before compression, at most"
+        ),
+        Key("in_flight", 16, whole(1, 32), "uploads of one lane under way at once, at most"),
         Key("head_pause_s", 60.0, number(0, 86_400), "a signed head of the log in so long at most, real time"),
     ),
     "port": (

@@ -39,12 +39,21 @@ class OfficeDeniedError(OfficeUnreachableError):
         super().__init__(message)
 
 
+class OfficeAwayError(OfficeUnreachableError):
+    """Not even a connection to the office: worth a try as soon as there is one."""
+
+
+class OfficeSilentError(OfficeUnreachableError):
+    """Connected, and then nothing more came within the time: the link is half open, too slow, or the office hangs."""
+
+
 class OfficeRefusedError(EdgeError):
     """The office understood the batch and refused it (4xx): keep the rows, tell the operator."""
 
     def __init__(self, status: int, field: str, message: str) -> None:
         self.status = status
         self.field = field
+        self.message = message
         super().__init__(f"HTTP {status} {field}: {message}" if field else f"HTTP {status}: {message}")
 
 

@@ -61,7 +61,7 @@ class Ingest:
             max(
                 events.last_pos(database.writer),
                 devices.meta(database.writer, devices.NEXT_POS) - 1,
-                *(lane.cursor for lane in outbox.lanes(database.writer).values()),
+                *(lane.highest for lane in outbox.lanes(database.writer).values()),
             )
             + 1
         )

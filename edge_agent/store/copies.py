@@ -9,7 +9,7 @@ from typing import NamedTuple
 import apsw
 
 from edge_agent.errors import StoreError
-from edge_agent.store import devices, outbox
+from edge_agent.store import devices, events, outbox
 from edge_agent.store.database import transaction
 
 STEP_PAGES = 512
@@ -94,13 +94,11 @@ def contents(connection: apsw.Connection) -> Contents:
 
 def marks(connection: apsw.Connection) -> Marks:
     """What this store gave out last."""
-    last = connection.execute(
-        "SELECT max((SELECT coalesce(max(pos), 0) FROM log), (SELECT coalesce(max(cursor), 0) FROM lane))"
-    ).get
+    last = max(events.last_pos(connection), *(lane.highest for lane in outbox.lanes(connection).values()))
     return Marks(
         devices.meta(connection, devices.EDGE_BOOT),
         devices.meta(connection, devices.DOWN_PIV),
-        max(int(last) if isinstance(last, int) else 0, devices.meta(connection, devices.NEXT_POS) - 1),
+        max(last, devices.meta(connection, devices.NEXT_POS) - 1),
     )
 
 
@@ -151,5 +149,6 @@ def _move_what_waits(connection: apsw.Connection, base: int) -> None:
         by = base - first
         last = connection.execute(f"SELECT max(pos) FROM log WHERE {waits}").get  # noqa: S608 - constants only
         connection.execute(f"UPDATE log SET pos = pos + ? WHERE {waits}", (by,))  # noqa: S608 - constants only
+        outbox.move(connection, by)
         following = int(last) + by + 1 if isinstance(last, int) else base
     devices.set_meta(connection, devices.NEXT_POS, following)

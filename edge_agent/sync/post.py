@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
-from typing import Protocol
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from edge_agent.config import Office
-from edge_agent.errors import OfficeUnreachableError
+from edge_agent.errors import OfficeAwayError, OfficeSilentError, OfficeUnreachableError
 from edge_agent.sync import wire
+
+PIECE = 16_384  # bytes that are handed to the connection at once; each is a sign of life
 
 
 class Post(Protocol):
@@ -23,11 +29,20 @@ class Post(Protocol):
         """What is under way fails."""
 
     async def send(self, body: bytes, what: str = "batches", /) -> tuple[int, bytes]:
-        """A batch, or what else the site sends -> (HTTP status, body of the answer). Raises OfficeUnreachableError."""
+        """A batch (gzip or plain), or what else the site sends -> (HTTP status, body of the answer).
+
+        Raises OfficeUnreachableError and its leaves.
+        """
+
+    async def reached(self) -> bool:
+        """Whether the office's address takes a connection now."""
 
 
 class HttpPost:
-    """POST {url}/api/v1/sites/{site}/{what} with the site's token."""
+    """POST {url}/api/v1/sites/{site}/{what} with the site's token.
+
+    timeout_s is for silence: as long as bytes move, an upload may take longer.
+    """
 
     def __init__(self, office: Office, site: str) -> None:
         self._office = office
@@ -38,10 +53,10 @@ class HttpPost:
     async def start(self) -> None:
         """Raises OSError or ssl.SSLError when ca_file is no good."""
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=await self._tls()),
-            timeout=aiohttp.ClientTimeout(
-                total=self._office.timeout_s, sock_connect=self._office.connect_timeout_s
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=60, ssl=await self._tls(), socket_factory=self._socket
             ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._office.connect_timeout_s),
             headers={"Content-Type": "application/cbor"},
         )
 
@@ -54,10 +69,30 @@ class HttpPost:
         """See Post."""
         try:
             return await self._send(f"{self._path}/{what}", body)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise OfficeAwayError(f"no connection within {self._office.connect_timeout_s:g} s") from error
         except TimeoutError as error:
-            raise OfficeUnreachableError(f"no answer within {self._office.timeout_s:g} s") from error
+            raise OfficeSilentError(f"no answer within {self._office.timeout_s:g} s") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ClientSSLError) as error:
+            away = not isinstance(error, aiohttp.ClientSSLError)  # a connection that fails is one, too
+            raise (OfficeAwayError if away else OfficeUnreachableError)(_said(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise OfficeUnreachableError(f"{type(error).__name__}: {error}"[:200]) from error
+            raise OfficeUnreachableError(_said(error)) from error
+
+    async def reached(self) -> bool:
+        """See Post."""
+        parts = urlsplit(self._url)
+        if not parts.hostname:
+            return False
+        try:
+            async with asyncio.timeout(self._office.connect_timeout_s):
+                _, writer = await asyncio.open_connection(
+                    parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+                )
+        except (OSError, TimeoutError):
+            return False
+        writer.transport.abort()
+        return True
 
     async def _tls(self) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
         if self._office.ca_file is None:
@@ -70,22 +105,55 @@ class HttpPost:
     async def _ask(self, method: str, path: str, body: bytes | None, proof: str) -> tuple[int, bytes]:
         assert self._http is not None
         headers = {"Authorization": proof} if proof else {}
-        async with self._http.request(
-            method, self._url + path, data=body, headers=headers, allow_redirects=False
-        ) as answer:
-            self._heard(answer)
-            return answer.status, await _body(answer)
+        async with asyncio.timeout(self._office.timeout_s + self._office.connect_timeout_s) as silence:
+            data = None
+            if body is not None:
+                headers["Content-Length"] = str(len(body))
+                if wire.is_compressed(body):
+                    headers["Content-Encoding"] = "gzip"
+                data = self._pieces(body, silence)
+            async with self._http.request(
+                method, self._url + path, data=data, headers=headers, allow_redirects=False
+            ) as answer:
+                self._heard(answer)
+                return answer.status, await self._body(answer, silence)
+
+    async def _pieces(self, body: bytes, silence: asyncio.Timeout) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), PIECE):
+            self._alive(silence)
+            yield body[start : start + PIECE]
+        self._alive(silence)
+
+    async def _body(self, answer: aiohttp.ClientResponse, silence: asyncio.Timeout) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in answer.content.iter_chunked(65_536):
+            self._alive(silence)
+            parts.append(part)
+            size += len(part)
+            if size > wire.MAX_RECEIPT:
+                raise OfficeUnreachableError("the answer is too long")
+        return b"".join(parts)
+
+    def _alive(self, silence: asyncio.Timeout) -> None:
+        if not silence.expired():
+            silence.reschedule(asyncio.get_running_loop().time() + self._office.timeout_s)
+
+    def _socket(self, address: Any) -> socket.socket:
+        """A connection that the kernel ends when the other side acknowledges nothing for timeout_s."""
+        family, kind, protocol, *_ = address
+        made = socket.socket(family=family, type=kind, proto=protocol)
+        with contextlib.suppress(OSError):  # not Linux: the limit on silence still holds
+            made.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(int(self._office.timeout_s * 1000), 1)
+            )
+            # What is not sent yet stays here and not in the kernel, so that a slow link shows.
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE)
+        return made
 
     def _heard(self, answer: aiohttp.ClientResponse) -> None:
         """Looks at the head of every answer."""
 
 
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in answer.content.iter_chunked(65_536):
-        parts.append(part)
-        size += len(part)
-        if size > wire.MAX_RECEIPT:
-            raise OfficeUnreachableError("the answer is too long")
-    return b"".join(parts)
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]

@@ -1,50 +1,62 @@
-"""Layer: delivers the outbox to the office: two lanes, several uploads under way, cursor by receipt."""
+"""Layer: delivers the outbox to the office: two lanes, live rows ahead of a backlog, several uploads under way."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, TypeVar
 
 import apsw
 
 from edge_agent.config import Office
 from edge_agent.entries import Job
-from edge_agent.errors import OfficeDeniedError, OfficeRefusedError, OfficeUnreachableError
+from edge_agent.errors import (
+    OfficeAwayError,
+    OfficeDeniedError,
+    OfficeRefusedError,
+    OfficeSilentError,
+    OfficeUnreachableError,
+)
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
-from edge_agent.store.events import Row
-from edge_agent.sync import wire
+from edge_agent.store.outbox import Part, Receipts, Refused
 from edge_agent.sync.backoff import Backoff
+from edge_agent.sync.client import Client
 from edge_agent.sync.post import Post
-from edge_agent.sync.wire import DeviceInfo, Receipt
+from edge_agent.sync.probe import Probe
+from edge_agent.sync.refusals import MAX_IN_A_ROW, RETRY_MS, RETRY_ROWS, cut, of_rows
+from edge_agent.sync.sizing import Sizing
+from edge_agent.sync.spans import Spans
+from edge_agent.sync.wire import DeviceInfo
 
 IDLE_S = 30.0  # looks at the outbox this often even if nobody says that something is new
+BEHIND = 4  # live rows that are more uploads behind than this become backlog, and younger ones are live
 
-
-class Batch(NamedTuple):
-    """Rows of one upload; full: there may be more behind them."""
-
-    rows: list[Row]
-    events: int
-    full: bool
+_T = TypeVar("_T")
+Failure = OfficeUnreachableError | OfficeRefusedError
 
 
 class LaneState:
-    """What the status page tells of a lane."""
+    """A lane while it runs; what the status page tells of it."""
 
-    def __init__(self, name: str, lane: outbox.Lane) -> None:
+    def __init__(self, name: str, lane: outbox.Lane, sizing: Sizing) -> None:
         self.name = name
-        self.cursor = lane.cursor
+        self.spans = Spans(lane.coverage)
+        self.sizing = sizing
         self.delivered = lane.delivered
         self.wake = asyncio.Event()
         self.error = ""
         self.failures = 0
         self.denied = ""  # why the office does not let this edge send: a word of sync.signed_post
+        self.aside_in_a_row = 0
+        self.under_way: dict[asyncio.Task[None], Part] = {}
+
+    @property
+    def cursor(self) -> int:
+        """The office has every row of the lane up to here."""
+        return self.spans.covered.upto
 
 
 class Uploader:
@@ -63,27 +75,33 @@ class Uploader:
         rng: random.Random,
     ) -> None:
         self._office = office
-        self._site, self._edge = site, edge
         self._database = database
         self._submit = submit
         self._describe = describe
         self._now_ms = now_ms
-        self._post = post
         self._rng = rng
         self._reader = ThreadPoolExecutor(1, "outbox")
         self._connection: apsw.Connection | None = None
+        self._post = post
+        self.client = Client(post, site, edge)
+        self.probe = Probe(post.reached, office.probe_s, rng)
         self._tasks: list[asyncio.Task[None]] = []
         self._reached = asyncio.Event()
-        self.lanes = {name: LaneState(name, lane) for name, lane in outbox.lanes(database.writer).items()}
+        self.lanes = {
+            name: LaneState(name, lane, Sizing(office.batch_bytes, office.in_flight))
+            for name, lane in outbox.lanes(database.writer).items()
+        }
         self.receipts = outbox.receipts(database.writer)
+        self._noted_s: dict[int, float] = {}  # when the receipt of a device was noted
+        self._retry_before_ms = now_ms()  # refused rows that were last tried before then are tried once
         self.last_receipt_ms: int | None = None
-        self.uploads = 0
         self.on_outage: Callable[[str | None], None] = lambda _: None
         self.on_receipt: Callable[[], None] = lambda: None
+        self.on_refused: Callable[[Refused], None] = lambda _: None
 
     async def start(self) -> None:
         """Begins to deliver. Raises OSError or ssl.SSLError when ca_file is no good."""
-        await self._post.start()
+        await self.client.start()
         for lane in self.lanes.values():
             self._tasks.append(asyncio.create_task(self._run(lane), name=f"lane {lane.name}"))
 
@@ -92,7 +110,7 @@ class Uploader:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._post.stop()
+        await self.client.stop()
         await asyncio.to_thread(self._reader.shutdown)
         if self._connection is not None:
             self._connection.close()
@@ -101,6 +119,11 @@ class Uploader:
     def tasks(self) -> list[asyncio.Task[None]]:
         """For whoever watches that they live."""
         return self._tasks
+
+    @property
+    def uploads(self) -> int:
+        """Requests so far."""
+        return self.client.uploads
 
     def committed(self, normal: bool, alarm: bool) -> None:
         """New rows are in the outbox."""
@@ -114,97 +137,179 @@ class Uploader:
         while True:
             try:
                 await self._drain(lane, backoff)
+                await self._retry_refused(lane)
             except (OfficeUnreachableError, OfficeRefusedError) as error:
                 lane.denied = error.state if isinstance(error, OfficeDeniedError) else ""
                 self._failed(lane, str(error))
                 delay_s = backoff.delay()
                 lane.failures = backoff.failures
-                self._reached.clear()
-                # The other lane getting through ends the pause.
-                await _wait(self._reached, delay_s)
+                await self._pause(delay_s, error)
                 continue
-            lane.wake.clear()
-            if not await self._read(lane, lane.cursor, 1):
-                await _wait(lane.wake, IDLE_S)
+            await _first({lane.wake.wait()}, IDLE_S)
+
+    async def _pause(self, delay_s: float, error: Failure) -> None:
+        """Ends early when the other lane gets through, or when the way to the office is back."""
+        self._reached.clear()
+        ends: set[Coroutine[Any, Any, object]] = {self._reached.wait()}
+        if isinstance(error, OfficeUnreachableError):
+            ends.add(self.probe.back(away=isinstance(error, OfficeAwayError)))
+            self.client.forget()
+        await _first(ends, delay_s)
 
     async def _drain(self, lane: LaneState, backoff: Backoff) -> None:
         """Sends until nothing waits. Several uploads at once only behind full ones and after a first success."""
-        under_way: deque[tuple[Batch, asyncio.Task[Receipt]]] = deque()
-        sent = lane.cursor
-        more = True
         proven = False
+        failure: Failure | None = None
         try:
             while True:
-                while more and len(under_way) < (self._office.in_flight if proven else 1):
-                    batch = await self._read(lane, sent, self._office.batch_rows)
-                    if not batch:
-                        more = False
-                        break
-                    sent = batch.rows[-1].pos
-                    under_way.append((batch, asyncio.create_task(self._upload(lane, batch.rows))))
-                    more = batch.full
-                if not under_way:
+                lane.wake.clear()
+                if failure is None:
+                    await self._fill(lane, proven)
+                if not lane.under_way:
+                    if failure is not None:
+                        raise failure
                     return
-                batch, task = under_way[0]
-                receipt = await task
-                under_way.popleft()
-                await self._receipted(lane, batch, receipt)
-                backoff.reset()
-                proven = True
-                if receipt.through < batch.rows[-1].pos:
-                    return  # a part only: what follows is read again from the cursor
+                # After a failure the others may still get through: what they carry need not be sent twice.
+                wake = asyncio.ensure_future(lane.wake.wait())
+                waits: set[asyncio.Future[Any]] = {*lane.under_way}
+                if failure is None and lane.spans.live_from:
+                    waits.add(wake)
+                try:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    wake.cancel()
+                for task in [task for task in lane.under_way if task.done()]:
+                    lane.spans.ended(lane.under_way.pop(task))
+                    error = task.exception()
+                    if error is None:
+                        proven = True
+                        backoff.reset()
+                    elif isinstance(error, OfficeUnreachableError | OfficeRefusedError):
+                        failure = failure or error
+                    else:
+                        raise error
         finally:
-            for _, task in under_way:
+            left = list(lane.under_way)
+            for task in left:
                 task.cancel()
-            await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
+            for task in left:
+                lane.spans.ended(lane.under_way.pop(task))
 
-    async def _read(self, lane: LaneState, after: int, max_rows: int) -> Batch | None:
-        def read() -> list[Row]:
+    async def _fill(self, lane: LaneState, proven: bool) -> None:
+        """Puts as much under way as the link takes: live rows first, then the oldest."""
+        if proven:
+            span = lane.spans.next_live()
+            if span is not None:
+                await self._put_under_way(lane, *span, live=True)
+        limit = lane.sizing.in_flight if proven else 1
+        while sum(1 for part in lane.under_way.values() if not self._is_live(lane, part)) < limit:
+            if not lane.spans.live_from and any(not part.full for part in lane.under_way.values()):
+                return  # what comes in meanwhile goes together, when this one is receipted
+            span = lane.spans.next()
+            if span is None or not await self._put_under_way(lane, *span, live=False):
+                return
+
+    def _is_live(self, lane: LaneState, part: Part) -> bool:
+        return 0 < lane.spans.live_from <= part.first
+
+    async def _put_under_way(self, lane: LaneState, first: int, last: int, *, live: bool) -> bool:
+        """Reads rows and begins to send them. False when there are none."""
+        part = await self._read(lane.name, first, last, self._office.batch_rows, lane.sizing.budget)
+        if part.rows:
+            lane.spans.read(part, live=live, behind_rows=BEHIND * len(part.rows))
+            task = asyncio.create_task(self._deliver(lane, part), name=f"upload {lane.name} {part.first}")
+            lane.under_way[task] = part
+            return True
+        if last < outbox.LAST_POS and part.through >= last:
+            # A range between others in which the lane has nothing.
+            await self._commit(lambda connection: outbox.delivered(connection, lane.name, first, last, 0, {}))
+            lane.spans.done(first, last)
+            return not live
+        return False
+
+    async def _read(self, lane: str, first: int, last: int, max_rows: int, max_bytes: int) -> Part:
+        def read(connection: apsw.Connection) -> Part:
+            return outbox.read(connection, lane, first, last, max_rows, max_bytes)
+
+        return await self._on_reader(read)
+
+    async def _on_reader(self, call: Callable[[apsw.Connection], _T]) -> _T:
+        def with_connection() -> _T:
             if self._connection is None:
                 self._connection = self._database.reader()
-            return outbox.read(self._connection, lane.name, after, max_rows, self._office.batch_bytes)
+            return call(self._connection)
 
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(self._reader, read)
+            return await asyncio.get_running_loop().run_in_executor(self._reader, with_connection)
         except apsw.Error as error:
             raise OfficeUnreachableError(f"the outbox can't be read: {error}") from error
-        if not rows:
-            return None
-        size = sum(len(row.items) for row in rows)
-        full = len(rows) >= max_rows or size * 4 >= self._office.batch_bytes * 3
-        return Batch(rows, sum(row.last_seq - row.first_seq + 1 for row in rows), full)
 
-    async def _upload(self, lane: LaneState, rows: list[Row]) -> Receipt:
-        body = wire.encode(
-            self._site, self._edge, lane.name, rows, self._describe({row.device for row in rows})
+    async def _deliver(self, lane: LaneState, part: Part) -> None:
+        """Until every row of the part is receipted or set aside. Raises Failure; what was done by then stays done."""
+        waiting = [part]
+        while waiting:
+            piece = waiting.pop()
+            try:
+                through = await self._send(lane, piece)
+            except OfficeRefusedError as error:
+                if not of_rows(error):
+                    raise
+                if error.status == 413:
+                    lane.sizing.too_large()
+                pieces = cut(piece, error)
+                if not pieces:
+                    await self._set_aside(lane, piece, error)
+                waiting += reversed(pieces)
+            else:
+                if through < piece.through:
+                    return  # a part only: what follows is read again
+
+    async def _send(self, lane: LaneState, part: Part) -> int:
+        """Sends rows, records the receipt; returns up to where the office has them."""
+        began_s = asyncio.get_running_loop().time()
+        try:
+            sent = await self.client.send(
+                lane.name, part.rows, self._describe({row.device for row in part.rows})
+            )
+        except OfficeSilentError:
+            lane.sizing.failed()
+            raise
+        size = sum(len(row.items) + outbox.ROW_COST for row in part.rows)
+        if len(part.rows) >= self._office.batch_rows:
+            size = lane.sizing.budget  # could not be larger
+        lane.sizing.succeeded(size, part.full, sent.took_s)
+        receipt = sent.receipt
+        through, events = part.through, part.events
+        if receipt.through < part.rows[-1].pos:
+            through = receipt.through
+            events = sum(r.last_seq - r.first_seq + 1 for r in part.rows if r.pos <= through)
+        news = self._news(receipt.devices, began_s)
+        await self._commit(
+            lambda connection: outbox.delivered(connection, lane.name, part.first, through, events, news)
         )
-        self.uploads += 1
-        status, found = await self._post.send(body)
-        if 400 <= status < 500 and status not in (408, 425, 429):
-            raise _refusal(status, found)
-        if status != 200:
-            raise OfficeUnreachableError(f"HTTP {status}")
-        return wire.receipt(found, lane.name, rows[0].pos, rows[-1].pos)
+        lane.spans.done(part.first, through)
+        self._receipted(lane, events, news)
+        return through
 
     async def send_head(self, body: bytes) -> tuple[int, bytes]:
         """The statement of a signed head -> status and answer. Raises OfficeUnreachableError."""
         return await self._post.send(body, "heads")
 
-    async def _receipted(self, lane: LaneState, batch: Batch, receipt: Receipt) -> None:
-        events = batch.events
-        if receipt.through < batch.rows[-1].pos:
-            events = sum(r.last_seq - r.first_seq + 1 for r in batch.rows if r.pos <= receipt.through)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _news(self, receipts: Receipts, began_s: float) -> Receipts:
+        """Without what another upload that was under way at the same time has learnt better meanwhile."""
+        return {
+            device: state
+            for device, state in receipts.items()
+            if began_s >= self._noted_s.get(device, 0.0) or state[0] >= self.receipts.get(device, (0, []))[0]
+        }
 
-        def apply(connection: apsw.Connection) -> None:
-            outbox.advance(connection, lane.name, receipt.through, events, receipt.devices)
-
-        self._submit(Job(apply, lambda: None if done.done() else done.set_result(None)))
-        await done
-        lane.cursor = receipt.through
+    def _receipted(self, lane: LaneState, events: int, news: Receipts) -> None:
         lane.delivered += events
         lane.failures = 0
-        self.receipts.update(receipt.devices)
+        lane.aside_in_a_row = 0
+        self.receipts.update(news)
+        self._noted_s.update(dict.fromkeys(news, asyncio.get_running_loop().time()))
         self.last_receipt_ms = self._now_ms()
         self._reached.set()
         self.on_receipt()
@@ -212,25 +317,63 @@ class Uploader:
             lane.error = lane.denied = ""
             self.on_outage(None)
 
+    async def _commit(self, apply: Callable[[apsw.Connection], None]) -> None:
+        """Returns when it is on disk."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._submit(Job(apply, lambda: None if done.done() else done.set_result(None)))
+        await done
+
     def _failed(self, lane: LaneState, error: str) -> None:
         if not lane.error:
             self.on_outage(error)
         lane.error = error
 
+    # Rows that the office refuses for good.
 
-def _refusal(status: int, body: bytes) -> OfficeRefusedError:
+    async def _set_aside(self, lane: LaneState, part: Part, error: OfficeRefusedError) -> None:
+        """One row is refused: it stays in the log, and what stands behind it goes on."""
+        lane.aside_in_a_row += 1
+        if lane.aside_in_a_row > MAX_IN_A_ROW:
+            raise error  # not the rows are wrong, but everything: the lane waits
+        now_ms = self._now_ms()
+        refused = Refused(part.rows[0].pos, lane.name, now_ms, now_ms, str(error))
+        await self._commit(lambda connection: outbox.set_aside(connection, part.first, part.through, refused))
+        lane.spans.done(part.first, part.through)
+        self.on_refused(refused)
+
+    async def _retry_refused(self, lane: LaneState) -> None:
+        """Once after a start, then once a day: the office may have been mended or renewed."""
+        before_ms = max(self._retry_before_ms, self._now_ms() - RETRY_MS)
+        for refused in await self._on_reader(
+            lambda connection: outbox.refused(connection, lane.name, before_ms, RETRY_ROWS)
+        ):
+            part = await self._read(lane.name, refused.pos, refused.pos, 1, 1)
+            began_s = asyncio.get_running_loop().time()
+            try:
+                sent = await self.client.send(
+                    lane.name, part.rows, self._describe({row.device for row in part.rows})
+                )
+            except OfficeRefusedError as error:
+                if not of_rows(error):
+                    raise
+                again = refused._replace(tried_ms=self._now_ms(), reason=str(error))
+                await self._commit(lambda connection, row=again: outbox.refused_again(connection, row))  # type: ignore[misc]  # a default argument has no type here
+                continue
+            news = self._news(sent.receipt.devices, began_s)
+            await self._commit(
+                lambda connection, row=refused, count=part.events, news=news: outbox.taken_after_all(  # type: ignore[misc]  # as above
+                    connection, row, count, news
+                )
+            )
+            self._receipted(lane, part.events, news)
+
+
+async def _first(ends: set[Coroutine[Any, Any, object]], seconds: float) -> None:
+    """Returns when one of them has ended, or after so many seconds."""
+    tasks = [asyncio.ensure_future(each) for each in ends]
     try:
-        error = json.loads(body)["error"]
-        field, message = str(error["field"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        field, message = "", "no explanation given"
-    printable = "".join(c if c.isprintable() else "?" for c in message)
-    return OfficeRefusedError(status, field[:60], printable[:200])
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

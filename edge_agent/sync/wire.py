@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import NamedTuple
 
 import cbor2
 
 from edge_agent.errors import OfficeUnreachableError
 from edge_agent.store.events import Row
+from edge_agent.sync import columns
 
-VERSION = 1
+VERSION = 1  # of receipts, and of uploads that carry rows as they stand
+COLUMNS = 2  # of uploads that carry columns
+LEVEL = 6
+GZIP = 31  # zlib's wbits for a gzip header
+MAGIC = b"\x1f\x8b"
 MAX_RECEIPT = 4 * 1024 * 1024
 DeviceInfo = tuple[int, str, str, int | None, int]  # role, name, firmware, battery_mv, last_contact_ms
 
@@ -22,17 +28,26 @@ class Receipt(NamedTuple):
     devices: dict[int, tuple[int, list[list[int]]]]
 
 
-def encode(site: str, edge: str, lane: str, rows: list[Row], devices: dict[int, DeviceInfo]) -> bytes:
-    """Rows as they stand in the log, without their priority."""
-    body = {
-        "v": VERSION,
-        "site": site,
-        "edge": edge,
-        "lane": lane,
-        "rows": [row[:9] + row[10:] for row in rows],
-        "devices": devices,
-    }
+def encode(
+    site: str, edge: str, lane: str, rows: list[Row], devices: dict[int, DeviceInfo], version: int
+) -> bytes:
+    """Rows without their priority: as columns, or (VERSION, for an older office) as they stand in the log."""
+    body: dict[str, object] = {"v": version, "site": site, "edge": edge, "lane": lane, "devices": devices}
+    if version == COLUMNS:
+        body["columns"] = columns.pack(rows)
+    else:
+        body["rows"] = [row[:9] + row[10:] for row in rows]
     return bytes(cbor2.dumps(body))
+
+
+def is_compressed(body: bytes) -> bool:
+    """Whether this is compress()'s; a plain upload begins as a CBOR map."""
+    return body[:2] == MAGIC
+
+
+def compress(body: bytes) -> bytes:
+    """gzip, without a name or a time in it."""
+    return zlib.compress(body, LEVEL, wbits=GZIP)
 
 
 def receipt(body: bytes, lane: str, first: int, last: int) -> Receipt:

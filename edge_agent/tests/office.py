@@ -11,6 +11,7 @@ from aiohttp import web
 
 from edge_agent.integrity.leaves import Head, Leaves, fits
 from edge_agent.integrity.tree import EMPTY_ROOT, Frontier, consistent
+from edge_agent.sync import columns
 from edge_agent.timing import UNKNOWN_MS
 from gatelink import events
 
@@ -40,6 +41,9 @@ class Office:
         self.rows: dict[int, list[Any]] = {}  # by position
         self.heads: list[dict[str, Any]] = []  # each checked: signature, root, consistency with the one before
         self.head_status = 0  # answer this instead of taking a head
+        self.old = False  # knows neither compression nor columns
+        self.coded = 0  # uploads that came compressed
+        self.refuses: set[int] = set()  # positions of rows that it refuses
         self._runner: web.AppRunner | None = None
         self.port = 0
         self.tls: ssl.SSLContext | None = None
@@ -84,10 +88,21 @@ class Office:
     async def _answer(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         assert request.headers["Content-Type"] == "application/cbor"
+        coded = "Content-Encoding" in request.headers  # aiohttp has unpacked it
+        self.coded += coded
+        if coded and self.old:
+            return _refused(415, "content-encoding", "must be left out")
         body = cbor2.loads(await request.read())
         if self.status:
             return web.json_response(self.error or {}, status=self.status)
-        assert (body["v"], body["site"], request.match_info["site"]) == (1, "s1", "s1")
+        assert (body["site"], request.match_info["site"]) == ("s1", "s1")
+        if body["v"] == 2:
+            if self.old:
+                return _refused(422, "columns", "unknown key")
+            body["rows"] = columns.unpack(body.pop("columns"))
+        for index, row in enumerate(body["rows"]):
+            if row[0] in self.refuses:
+                return _refused(422, f"rows[{index}].items", f"{row[0]} is refused")
         rows = body["rows"][: self.through_first or None]
         for row in rows:
             assert self.rows.setdefault(row[0], row) == row
@@ -161,3 +176,7 @@ class Office:
 
     def of(self, device: int) -> dict[int, bytes]:
         return {seq: payload for (d, _, seq), payload in self.events.items() if d == device}
+
+
+def _refused(status: int, field: str, message: str) -> web.Response:
+    return web.json_response({"error": {"field": field, "message": message}}, status=status)

@@ -105,7 +105,7 @@ async def test_only_what_every_lane_has_delivered(tmp_path: Path) -> None:
 
     def have(lane: str, through: int) -> None:
         with transaction(connection):
-            outbox.advance(connection, lane, through, 1, {})
+            outbox.delivered(connection, lane, 1, through, 1, {})
 
     assert outbox.delivered_through(connection) == 0
     for pos, priority in ((1, 1), (2, 2), (3, 0), (4, 1)):

@@ -35,10 +35,11 @@ def test_old_stores_migrate_and_keep_everything(tmp_path: Path, version: int) ->
     assert (ledgers[7].coverage.upto, ledgers[7].coverage.islands) == (40, [(45, 45)])
     assert ledgers[7].piv_mask.bit_length() == 64
     assert devices.load_sessions(database.writer)[7].firmware == "sim 1"
-    assert len(outbox.read(database.writer, "alarm", 0, 9, 10**6)) == 1
+    assert len(outbox.read(database.writer, "alarm", 1, outbox.LAST_POS, 9, 10**6).rows) == 1
     lanes = outbox.lanes(database.writer)
     assert lanes["normal"].appended - lanes["normal"].delivered == 21
-    rows = outbox.read(database.writer, "normal", lanes["normal"].cursor, 9, 10**6)
+    assert lanes["normal"].ahead == []
+    rows = outbox.read(database.writer, "normal", lanes["normal"].cursor + 1, outbox.LAST_POS, 9, 10**6).rows
     assert sum(row.last_seq - row.first_seq + 1 for row in rows) == 21
     database.close()
 

@@ -158,13 +158,13 @@ async def test_a_receipt_that_makes_no_sense_delivers_nothing(
 
 async def test_a_refusal_is_shown_and_nothing_is_dropped(tmp_path: Path, office: Office) -> None:
     office.status = 422
-    office.error = {"error": {"field": "rows[0].boot", "message": "must be a number\nat least"}}
+    office.error = {"error": {"field": "edge", "message": "must be a name\nat least"}}
     site = Site(tmp_path, office=office.config())
     async with site.agent() as agent:
         uploader = agent.uploader
         assert uploader is not None
         await until(lambda: uploader.lanes["normal"].error != "")
-        assert uploader.lanes["normal"].error == "HTTP 422 rows[0].boot: must be a number?at least"
+        assert uploader.lanes["normal"].error == "HTTP 422 edge: must be a name?at least"
         office.status = 0
         await delivered(agent)
 

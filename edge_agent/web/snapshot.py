@@ -14,6 +14,7 @@ from edge_agent.integrity.keeper import Keeper
 from edge_agent.link import Session
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
+from edge_agent.store.outbox import Refused
 from edge_agent.switchboard import Switchboard
 from edge_agent.sync.uploader import Uploader
 from edge_agent.transports.port import Port
@@ -52,7 +53,7 @@ class Reporter:
     async def snapshot(self) -> dict[str, Any]:
         """Everything; see README, "Status"."""
         now_ms = self._clock.now_ms()
-        lanes, oldest_ms, free_bytes, held_raw = await asyncio.to_thread(self._stored)
+        lanes, oldest_ms, free_bytes, held_raw, refusals = await asyncio.to_thread(self._stored)
         waiting = {name: lane.appended - lane.delivered for name, lane in lanes.items()}
         age = now_ms - oldest_ms if oldest_ms is not None else None
         return {
@@ -85,21 +86,24 @@ class Reporter:
                 "held_raw": held_raw,
                 "disk_free_bytes": free_bytes,
             },
-            "office": self._office(),
+            "office": self._office(_refused(*refusals)),
             "integrity": self._keeper.describe() if self._keeper is not None else None,
         }
 
-    def _stored(self) -> tuple[dict[str, outbox.Lane], int | None, int, int]:
+    def _stored(
+        self,
+    ) -> tuple[dict[str, outbox.Lane], int | None, int, int, tuple[int, Refused | None]]:
         connection = self._database.reader()
         try:
             lanes = outbox.lanes(connection)
-            ages = [outbox.oldest_ms(connection, name, lane.cursor) for name, lane in lanes.items()]
+            oldest = [outbox.oldest(connection, name, lane) for name, lane in lanes.items()]
+            refusals = outbox.refusals(connection)
             held = connection.execute("SELECT count(*) FROM quarantine").get
         finally:
             connection.close()
-        known = [age for age in ages if age is not None]
+        known = [found[1] for found in oldest if found is not None]
         free = shutil.disk_usage(self._database.path.parent).free
-        return lanes, min(known, default=None), free, int(held) if isinstance(held, int) else 0
+        return lanes, min(known, default=None), free, int(held) if isinstance(held, int) else 0, refusals
 
     def _port(self, port: Port) -> dict[str, Any]:
         return {
@@ -140,7 +144,7 @@ class Reporter:
             "office": {"complete_to": receipt[0], "missing": receipt[1]} if receipt else None,
         }
 
-    def _office(self) -> dict[str, Any] | None:
+    def _office(self, refused: dict[str, Any]) -> dict[str, Any] | None:
         uploader = self._uploader
         if uploader is None or self._config.office is None:
             return None
@@ -153,8 +157,15 @@ class Reporter:
             "denied": denied,
             "last_receipt_ms": uploader.last_receipt_ms,
             "uploads": uploader.uploads,
+            "refused": refused,
             "lanes": {
                 name: {"cursor": lane.cursor, "delivered": lane.delivered, "failures": lane.failures}
                 for name, lane in uploader.lanes.items()
             },
         }
+
+
+def _refused(rows: int, first: Refused | None) -> dict[str, Any]:
+    """Rows that the office refuses for good: kept here, tried again daily."""
+    said = {"pos": first.pos, "reason": first.reason, "since_ms": first.since_ms} if first else None
+    return {"rows": rows, "first": said}

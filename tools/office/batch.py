@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import cbor2
 
+from edge_agent.sync import columns
 from gatelink.errors import CborError
 from tools.office.errors import RequestError
 from tools.office.items import EventRow, cut
 
-VERSION = 1
+VERSION = 1  # of uploads that carry rows, and of receipts
+COLUMNS = 2  # of uploads that carry the same as columns
 MAX_BODY = 4 * 1024 * 1024
 MAX_ROWS = 20_000
 MAX_DEVICES = 4_096
@@ -35,7 +37,7 @@ _NUMBERS = (
     ("skipped", 0, _U32),
 )
 _BOUNDS = tuple((low, high) for _, low, high in _NUMBERS)
-_KEYS = {"v", "site", "edge", "lane", "rows", "devices"}
+_KEYS = {"v", "site", "edge", "lane", "devices"}
 
 
 class Restated(NamedTuple):
@@ -102,23 +104,25 @@ def decode(body: bytes, site: str, site_key: int) -> Batch:
     """The batch in `body` for the site of the address. Raises RequestError; the caller has capped the body's size."""
     top = _load(body)
     if type(top) is not dict:
-        raise RequestError("body", "must be a map with the keys " + ", ".join(sorted(_KEYS)))
+        raise RequestError("body", "must be a map with the keys " + ", ".join(sorted(_KEYS | {"rows"})))
+    version = top.get("v", VERSION)
+    if type(version) is not int or version not in (VERSION, COLUMNS):
+        raise RequestError("v", f"this office speaks versions {VERSION} and {COLUMNS}")
+    keys = _KEYS | {"rows" if version == VERSION else "columns"}
     for key in top:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, 1) if isinstance(key, str) else []
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1) if isinstance(key, str) else []
             raise RequestError(_shown(key), f"unknown key; did you mean {near[0]}?" if near else "unknown key")
-    for key in ("v", "site", "edge", "lane", "rows", "devices"):
+    for key in ("v", *sorted(keys)):
         if key not in top:
             raise RequestError(key, "is missing")
-    if type(top["v"]) is not int or top["v"] != VERSION:
-        raise RequestError("v", f"this office speaks version {VERSION}")
     if top["site"] != site:
         raise RequestError("site", f"must be the site of the address, {site!r}")
     if type(top["lane"]) is not str or top["lane"] not in LANES:
         raise RequestError("lane", "must be normal or alarm")
     edge = _text(top["edge"], "edge", 64)
     notes = _notes(top["devices"])
-    rows = top["rows"]
+    rows = top["rows"] if version == VERSION else _rows(top["columns"])
     if type(rows) is not list or len(rows) > MAX_ROWS:
         raise RequestError("rows", f"must be an array of at most {MAX_ROWS} rows")
     runs: list[Run] = []
@@ -130,6 +134,21 @@ def decode(body: bytes, site: str, site_key: int) -> Batch:
         through = pos
         runs.append(run)
     return Batch(site, site_key, edge, top["lane"], through, runs, notes)
+
+
+def _rows(found: Any) -> list[list[Any]]:
+    """Columns as rows; what the values may be is looked at afterwards."""
+    if type(found) is not list or len(found) != len(columns.NAMES):
+        raise RequestError("columns", f"must be an array of {len(columns.NAMES)} columns")
+    for name, column in zip(columns.NAMES, found, strict=True):
+        if type(column) is not list or len(column) != len(found[0]) or len(column) > MAX_ROWS:
+            raise RequestError(
+                "columns." + name, f"must be an array of at most {MAX_ROWS} values, as many as the others"
+            )
+    for name, column in zip(columns.NUMBERS, found, strict=False):
+        if any(type(value) is not int for value in column):
+            raise RequestError("columns." + name, "must hold whole numbers")
+    return columns.unpack(found)
 
 
 def _load(body: bytes) -> Any:

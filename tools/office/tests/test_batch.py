@@ -47,7 +47,7 @@ def test_a_good_body(device: Device) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"v": 2}, "v"), ({"v": True}, "v"), ({"site": "other"}, "site"), ({"site": 5}, "site"),
+        ({"v": 3}, "v"), ({"v": True}, "v"), ({"site": "other"}, "site"), ({"site": 5}, "site"),
         ({"edge": None}, "edge"),
         ({"edge": "a\nb"}, "edge"), ({"edge": "x" * 65}, "edge"), ({"lane": "fast"}, "lane"), ({"lane": []}, "lane"),
         ({"rows": {}}, "rows"), ({"rows": [5]}, "rows[0]"), ({"rows": [[]]}, "rows[0]"), ({"devices": []}, "devices"),

@@ -1,8 +1,9 @@
-"""Takes a site's batches: the token first, then at most MAX_BODY bytes, then all or nothing."""
+"""Takes a site's batches: the token first, then at most MAX_BODY bytes, also unpacked, then all or nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -15,6 +16,8 @@ from tools.office.web.models import ErrorAnswer, Receipt
 
 BODY_DEADLINE_S = 60.0
 CONTENT_TYPE = "application/cbor"
+IDENTITY, GZIP = "identity", "gzip"
+GZIP_BITS = 31  # zlib's wbits for exactly one gzip member
 
 
 def router(office: Office) -> APIRouter:
@@ -35,6 +38,8 @@ def router(office: Office) -> APIRouter:
             return refusal(401, "authorization", "not accepted", {"WWW-Authenticate": "Bearer", "Connection": "close"})
         try:
             body = await _body(request)
+            if _encoding(request) == GZIP:
+                body = await asyncio.to_thread(unzip, body)
             return JSONResponse(await office.take(site, body))
         except RequestError as error:
             closing = {"Connection": "close"} if error.status in (408, 413, 415) else None
@@ -50,8 +55,8 @@ async def _body(request: Request) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != CONTENT_TYPE:
         raise RequestError("content-type", f"must be {CONTENT_TYPE}", 415)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError("content-encoding", "must be left out: this version takes bodies as they are", 415)
+    if _encoding(request) not in (IDENTITY, GZIP):
+        raise RequestError("content-encoding", f"must be {GZIP}, or left out", 415)
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > MAX_BODY:
         raise _too_large()
@@ -67,6 +72,24 @@ async def _body(request: Request) -> bytes:
     except TimeoutError as error:
         raise RequestError("body", f"did not arrive within {BODY_DEADLINE_S:.0f} s", 408) from error
     return b"".join(parts)
+
+
+def _encoding(request: Request) -> str:
+    return request.headers.get("content-encoding", IDENTITY).strip().lower()
+
+
+def unzip(body: bytes) -> bytes:
+    """What was compressed, never more of it than MAX_BODY in memory. Raises RequestError."""
+    machine = zlib.decompressobj(wbits=GZIP_BITS)
+    try:
+        found = machine.decompress(body, MAX_BODY + 1)
+    except zlib.error as error:
+        raise RequestError("body", f"is no gzip: {error}", 400) from error
+    if len(found) > MAX_BODY:
+        raise _too_large()
+    if not machine.eof or machine.unused_data:
+        raise RequestError("body", "is no gzip: " + ("bytes follow it" if machine.eof else "it ends early"), 400)
+    return found
 
 
 def _too_large() -> RequestError:

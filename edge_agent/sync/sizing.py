@@ -1,0 +1,43 @@
+"""Layer: how large the next upload is and how many are under way at once, by how the last ones went; pure."""
+
+from __future__ import annotations
+
+LEAST_BYTES = 1_024  # on a line of 9,600 baud this takes about a second
+FIRST_BYTES = 8_192
+QUICK_S, SLOW_S = 0.25, 1.0
+BYTES_A_SLOT = 4_096
+
+
+class Sizing:
+    """`budget`: bytes of one upload before compression; grows while full uploads are quick, shrinks when they are slow.
+
+    Both ends are the technician's (batch_bytes, in_flight); one row goes out however small the budget is.
+    """
+
+    def __init__(self, most_bytes: int, most_in_flight: int) -> None:
+        self._most_bytes = most_bytes
+        self._most_in_flight = most_in_flight
+        self.budget = min(FIRST_BYTES, most_bytes)
+
+    @property
+    def in_flight(self) -> int:
+        """Uploads under way at once: fewer on a slow link, where they would only wait for each other."""
+        return max(1, min(self.budget // BYTES_A_SLOT, self._most_in_flight))
+
+    def succeeded(self, size: int, full: bool, took_s: float) -> None:
+        """An upload of `size` bytes was receipted; full: there was more to send. Old, larger ones don't count twice."""
+        if took_s > SLOW_S:
+            self._shrink(int(min(size, self.budget) * max(SLOW_S / took_s, 0.25)))
+        elif took_s < QUICK_S and full and size * 2 > self.budget:
+            self.budget = min(self.budget * 2, self._most_bytes)
+
+    def failed(self) -> None:
+        """An upload had no answer in time."""
+        self._shrink(self.budget // 4)
+
+    def too_large(self) -> None:
+        """The office takes no upload of this size."""
+        self._shrink(self.budget // 2)
+
+    def _shrink(self, wanted: int) -> None:
+        self.budget = max(min(wanted, self.budget), min(LEAST_BYTES, self._most_bytes))
