@@ -46,6 +46,7 @@ async def main() -> None:
     down = hardware.output(pins["relay_down"])
     safety = loops.SafetyLoop(hardware.contact(pins["loop_safety"]), lambda: down.value(0))
     relays = Relays(up, down, safety.blocked)
+    drive = hardware.output(pins["uplink_de"])
     settings, problems = config.load("/config.json", SCHEMA)
     packed, wrong = access_list.pack(settings.pop("access"))
     indicator = Indicator(asyncio.ThreadSafeFlag(), None, None, hardware.buzzer(pins["buzzer"]), None)
@@ -53,12 +54,18 @@ async def main() -> None:
     def on_command(action: int, argument: "Any") -> "tuple[int, str]":
         return gate.on_command(action, argument)
 
+    kind: "Any" = Node
+    if settings["bus"]:
+        from barrier.bus import BusNode
+
+        BusNode.drive = drive
+        kind = BusNode
     ticks_ms: "Any" = time.ticks_ms
     updating = Updating(settings["model"], settings["update_keys"])
     # on trial the boot selector has started one already
     watchdog = hardware.watchdog(settings["watchdog_s"] or (_TRIAL_S if updating.on_trial else 0))
     try:
-        node: "Any" = Node(
+        node: "Any" = kind(
             hardware.uplink(pins, settings["uplink_baud"]),
             find(),
             NVS("gatepost"),

@@ -3,6 +3,7 @@ from drivers.config import as_list, name, public_keys, watchdog, whole, yes_no
 
 SCHEMA = {
     "uplink_baud": (115200, whole(1200, 2_000_000)),
+    "bus": (False, yes_no),  # RS-485 with other devices: speaks only when it is polled
     "access": ([], as_list),  # entries as access_list.record() takes them
     "wiegand_backwards": (False, yes_no),  # the readers send a card's last byte first
     "travel_ms": (8_000, whole(1_000, 60_000)),  # longest movement of the boom, then it is a fault

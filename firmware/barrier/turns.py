@@ -64,8 +64,8 @@ class Turns:
             state = bus.MORE | bus.ALARM if self._alarm(now_ms) else bus.MORE
         return out + framing.encode(bus.end(self._device, turn, state))
 
-    # Is there an alarm that was not sent yet, or got lost?
+    # Is there an alarm that was not sent yet? Or a single event that got lost: it may be one.
     def _alarm(self, now_ms: int) -> bool:
         uplink = self._uplink
-        lost = [flight for flight in uplink._flights if flight.ahead and now_ms >= flight.due_ms]
+        lost = [each for each in uplink._flights if each.first == each.last and now_ms >= each.due_ms]
         return bool(uplink._alarms or uplink._hurry or lost)

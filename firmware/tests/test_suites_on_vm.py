@@ -27,6 +27,7 @@ SUITES = (
     "test_pn532_i2c",
     "test_power",
     "test_rekey",
+    "test_turns",
     "test_uplink",
     "test_uplink_hostile",
 )

@@ -79,9 +79,12 @@ class Estate:
         *,
         speed: float = 20.0,
         manual: bool = False,
+        port: str = 'kind = "serial"',
     ) -> None:
+        """port: how the edge reaches the board: lines of its [[port]]."""
         self.folder = folder
         self.speed = speed
+        self._kind = port
         self.started_ms = round(time.time() * 1000)
         self.board = VirtualBoard(
             folder / "board", releases.role, speed=speed, manual=manual, started_ms=self.started_ms
@@ -99,7 +102,7 @@ class Estate:
         (self.folder / "edge.toml").write_text(
             f'[edge]\nsite = "s1"\nid = "e1"\ndata_dir = "data"\n[devices]\nfile = "devices.toml"\n'
             f'[status]\nlisten = "127.0.0.1:{self._port}"\ncontrol_token_file = "control"\n'
-            f'[[port]]\nkind = "serial"\nname = "A"\npath = "{self.board.port}"\nreconnect_max_ms = 50\n'
+            f'[[port]]\n{self._kind}\nname = "A"\npath = "{self.board.port}"\nreconnect_max_ms = 50\n'
             f"[rehearsal]\nepoch_ms = {EPOCH_MS}\nstarted_ms = {self.started_ms}\nspeed = {self.speed}\n"
         )
         device = f'id = {DEVICE}\nname = "T"\nrole = "{self._role}"\nlink_key = "{LINK.hex()}"\nepoch = 1\n'
