@@ -18,6 +18,7 @@ PARTS = (
     "latency",
     "backlog",
     "rivals",
+    "compare",
     "keys",
     "clock",
     "device",

@@ -1,4 +1,4 @@
-"""Layer: a TCP proxy in front of the office whose line can be cut; while it is cut, every try is counted and reset."""
+"""Layer: a TCP proxy in front of the office whose line can be cut, go half open, or lose what the office answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ _STOP_S = 5.0
 _RESET = struct.pack("ii", 1, 0)
 
 
+class _Way:
+    """One direction of one connection; spoiled: bytes of it were swallowed, so nothing more may pass."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self.answers = answers
+        self.spoiled = False
+
+
 class LineProxy:
     """Passes bytes between the edge and the office's port."""
 
@@ -19,11 +27,15 @@ class LineProxy:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._spoiled: set[asyncio.StreamWriter] = set()  # their answers were lost: mend() breaks them
         self._tasks: set[asyncio.Task[None]] = set()
         self._down = False
+        self._frozen = False
+        self._deaf = False
         self.passed = 0
         self.refused = 0
         self.broken = 0
+        self.swallowed = 0
 
     @property
     def port(self) -> int:
@@ -43,9 +55,21 @@ class LineProxy:
             self.broken += 1
             _reset(writer)
 
+    def freeze(self) -> None:
+        """The line is half open: bytes vanish, nobody is told. Connections that lost some stay silent for ever."""
+        self._frozen = True
+
+    def deafen(self) -> None:
+        """What the edge sends arrives, what the office answers is lost, until mend() breaks those connections."""
+        self._deaf = True
+
     def mend(self) -> None:
         """The line is there again."""
-        self._down = False
+        self._down = self._frozen = self._deaf = False
+        for writer in list(self._spoiled):
+            self.broken += 1
+            _reset(writer)
+        self._spoiled.clear()
 
     async def stop(self) -> None:
         """Ends everything."""
@@ -74,18 +98,26 @@ class LineProxy:
             _reset(writer)
             return
         pumps = [
-            asyncio.create_task(self._pump(reader, far_writer)),
-            asyncio.create_task(self._pump(far_reader, writer)),
+            asyncio.create_task(self._pump(reader, far_writer, _Way(answers=False))),
+            asyncio.create_task(self._pump(far_reader, writer, _Way(answers=True))),
         ]
         self._open.update((writer, far_writer))
         await asyncio.wait(pumps)
         self._open.difference_update((writer, far_writer))
+        self._spoiled.discard(writer)
         for end in (writer, far_writer):
             end.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: _Way) -> None:
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK):
+                if self._deaf and way.answers:
+                    self._spoiled.add(writer)
+                if self._frozen or (self._deaf and way.answers):
+                    way.spoiled = True
+                if way.spoiled:
+                    self.swallowed += len(chunk)
+                    continue
                 writer.write(chunk)
                 await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):

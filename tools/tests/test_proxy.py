@@ -45,3 +45,52 @@ async def test_cut_and_mended() -> None:
     assert await ask(proxy.port, b"four") == b"four"
     await proxy.stop()
     server.close()
+
+
+async def test_half_open_and_mended() -> None:
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    proxy = LineProxy(server.sockets[0].getsockname()[1])
+    await proxy.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(b"one")
+    assert await reader.readexactly(3) == b"one"
+    proxy.freeze()
+    writer.write(b"two")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(1), 0.2)
+    assert proxy.swallowed == 3
+    proxy.mend()
+    writer.write(b"three")  # who lost bytes stays silent, as behind a router that forgot it
+    assert await ask(proxy.port, b"four") == b"four"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(1), 0.2)
+    writer.close()
+    await proxy.stop()
+    server.close()
+
+
+async def test_answers_lost() -> None:
+    arrived = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            arrived.append(data)
+            writer.write(b"ok")
+        writer.close()
+
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    proxy = LineProxy(server.sockets[0].getsockname()[1])
+    await proxy.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    proxy.deafen()
+    writer.write(b"one")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(1), 0.2)
+    assert arrived == [b"one"]
+    proxy.mend()
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    assert await ask(proxy.port, b"on") == b"ok"
+    writer.close()
+    await proxy.stop()
+    server.close()

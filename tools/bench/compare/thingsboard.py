@@ -1,0 +1,157 @@
+"""thingsboard-gateway in the comparison: its MQTT connector reads the site's broker, its sqlite storage buffers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools.bench.compare import mqtt, packages
+from tools.bench.compare.peer import Process, free_port
+from tools.bench.compare.script import DEVICES, Event
+
+TELEMETRY = "v1/gateway/telemetry"
+
+
+def events_of(value: dict[str, list[dict[str, Any]]]) -> list[Event]:
+    """What the gateway uploads: device -> [{ts, values: {key: value}}]."""
+    return [
+        Event(int(device[1:]), int(entry["values"]["seq"]))
+        for device, entries in value.items()
+        for entry in entries
+        if "seq" in entry.get("values", {})
+    ]
+
+
+class Thingsboard:
+    """compare.peer.Peer"""
+
+    name = "thingsboard-gateway"
+    settings = (
+        "sqlite storage, writing_batch_size 1, QoS 1 to the office, rate limits off; in front of it mosquitto as for"
+        " the bridge, read with a persistent session"
+    )
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._command = packages.mosquitto()
+        self._packages = packages.python_packages("thingsboard", "thingsboard-gateway", "setuptools<81")
+        mqtt.paho()
+        self._site: list[Process] = []
+        self._broker: Process | None = None
+        self._office: Process | None = None
+        self._port = free_port()
+        self._publisher: mqtt.Publisher | None = None
+        self._subscriber: mqtt.Subscriber | None = None
+
+    async def start_office(self) -> int:
+        """A broker in the place of the ThingsBoard server, and a reader of what it gets."""
+        port = free_port()
+        self._office = mqtt.broker(self._command, self._folder, "office", port)
+        await self._office.answers(port)
+        self._subscriber = mqtt.Subscriber(port, TELEMETRY, events_of)
+        return port
+
+    async def start_site(self, line_port: int) -> None:
+        """The gateway; the broker that the devices publish to goes on while it is killed."""
+        if self._broker is None:
+            self._broker = mqtt.broker(self._command, self._folder, "site", self._port)
+            await self._broker.answers(self._port)
+        self._configure(line_port)
+        ready = self._folder / "gateway.log"
+        self._site.append(
+            Process(
+                [sys.executable, "-c", "from thingsboard_gateway.tb_gateway import main; main()"],
+                ready,
+                self._folder,
+                {"PYTHONPATH": str(self._packages), "TB_GW_CONFIG_DIR": f"{self._folder}/config/"},
+            )
+        )
+        if self._publisher is None:
+            self._publisher = mqtt.Publisher(self._port)
+
+    def _configure(self, line_port: int) -> None:
+        folder = self._folder / "config"
+        folder.mkdir(exist_ok=True)
+        (self._folder / "data").mkdir(exist_ok=True)
+        off = "100000:1,"
+        gateway = {
+            "thingsboard": {
+                "host": "127.0.0.1", "port": line_port, "remoteShell": False, "remoteConfiguration": False,
+                "statistics": {"enable": False}, "qos": 1, "minPackSendDelayMS": 10, "minPackSizeToSend": 1,
+                "checkConnectorsConfigurationInSeconds": 60, "handleDeviceRenaming": False,
+                "security": {"type": "accessToken", "accessToken": "compare"},
+                "reportStrategy": {"type": "ON_RECEIVED"},
+                "rateLimits": off, "dpRateLimits": off, "messagesRateLimits": off,
+                "deviceMessagesRateLimits": off, "deviceRateLimits": off, "deviceDpRateLimits": off,
+            },
+            "storage": {
+                "type": "sqlite", "data_file_path": f"{self._folder}/data/", "messages_ttl_check_in_hours": 24,
+                "messages_ttl_in_days": 7, "max_read_records_count": 1000, "writing_batch_size": 1,
+            },
+            "grpc": {"enabled": False},
+            "connectors": [{"type": "mqtt", "name": "devices", "configuration": "mqtt.json"}],
+        }  # fmt: skip
+        connector = {
+            "broker": {
+                "host": "127.0.0.1", "port": self._port, "clientId": "gateway", "version": 5,
+                "cleanSession": False, "cleanStart": False, "sessionExpiryInterval": 3600,
+                "maxMessageNumberPerWorker": 10, "maxNumberOfWorkers": 1, "security": {"type": "anonymous"},
+            },
+            "mapping": [
+                {
+                    "topicFilter": f"{mqtt.TOPIC}/+",
+                    "subscriptionQos": 1,
+                    "converter": {
+                        "type": "json",
+                        "deviceInfo": {
+                            "deviceNameExpressionSource": "message", "deviceNameExpression": "${device}",
+                            "deviceProfileExpressionSource": "constant", "deviceProfileExpression": "tag",
+                        },
+                        "sendDataOnlyOnChange": False, "timeout": 3_600_000, "attributes": [],
+                        "timeseries": [
+                            {"type": "integer", "key": "seq", "value": "${seq}"},
+                            {"type": "string", "key": "uid", "value": "${uid}"},
+                        ],
+                    },
+                }
+            ],
+            "requestsMapping": {},
+        }  # fmt: skip
+        logs = {
+            "version": 1, "disable_existing_loggers": False,
+            "handlers": {"consoleHandler": {"class": "logging.StreamHandler", "level": "WARNING"}},
+            "root": {"level": "WARNING", "handlers": ["consoleHandler"]},
+        }  # fmt: skip
+        for name, value in (("tb_gateway", gateway), ("mqtt", connector), ("logs", logs)):
+            (folder / f"{name}.json").write_text(json.dumps(value))
+        (folder / "connected_devices.json").write_text(
+            json.dumps({f"d{n}": {"type": "devices"} for n in range(1, DEVICES + 1)})
+        )
+
+    def feed(self, event: Event) -> None:
+        """Published at QoS 1 to the site's broker."""
+        assert self._publisher is not None
+        self._publisher.publish(event)
+
+    def unacknowledged(self) -> int:
+        """Without a PUBACK of the site's broker."""
+        return self._publisher.open if self._publisher is not None else 0
+
+    async def received(self) -> list[Event]:
+        """In the order of arrival."""
+        return list(self._subscriber.events) if self._subscriber is not None else []
+
+    def site_processes(self) -> list[Process]:
+        """The gateway; the broker before it is neither killed nor counted."""
+        return self._site
+
+    async def stop(self) -> None:
+        """Ends all."""
+        for client in (self._publisher, self._subscriber):
+            if client is not None:
+                client.stop()
+        for process in (*self._site, self._broker, self._office):
+            if process is not None:
+                await process.end()
