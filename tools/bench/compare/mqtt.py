@@ -14,9 +14,10 @@ from tools.bench.compare.script import DEVICES, Event
 
 PERSISTENT = (
     "allow_anonymous true\npersistence true\nautosave_on_changes true\nautosave_interval 1\n"
-    "max_queued_messages 0\nmax_queued_bytes 0\n"
+    "max_queued_messages 0\nmax_queued_bytes 0\nlog_type error\nlog_type warning\nlog_type subscribe\n"
 )
 TOPIC = "events"
+FIRST_MS = 1_775_000_000_000
 
 
 def paho() -> Any:
@@ -30,7 +31,7 @@ def paho() -> Any:
 
 
 def broker(command: list[str], folder: Path, name: str, port: int, more: str = "") -> Process:
-    """A broker that keeps everything on disk."""
+    """A broker that keeps everything on disk; its log tells who subscribed."""
     kept = folder / name
     kept.mkdir(exist_ok=True)
     config = folder / f"{name}.conf"
@@ -41,8 +42,15 @@ def broker(command: list[str], folder: Path, name: str, port: int, more: str = "
 
 
 def text(event: Event) -> str:
-    """What a device without our protocol would publish."""
-    return json.dumps({"device": f"d{event.device}", "seq": event.seq, "uid": f"04a1b2c3d4{event.seq:06x}"})
+    """What a device without our protocol would publish; ts differs from event to event, else some systems join them."""
+    return json.dumps(
+        {
+            "device": f"d{event.device}",
+            "seq": event.seq,
+            "ts": FIRST_MS + event.seq,
+            "uid": f"04a1b2c3d4{event.seq:06x}",
+        }
+    )
 
 
 class Publisher:
@@ -89,19 +97,27 @@ class Publisher:
 
 
 class Subscriber:
-    """The office's reader: persistent session, QoS 1; `events` in the order of arrival."""
+    """The office's reader: persistent session, QoS 1; `events` in the order of arrival.
 
-    def __init__(self, port: int, topic: str, found: Any) -> None:
+    `answers`: a topic ending in / and what is answered to each message below it, on the topic beside it.
+    """
+
+    def __init__(self, port: int, topic: str, found: Any, answers: tuple[str, str, str] | None = None) -> None:
         mqtt = paho()
         self.events: list[Event] = []
         self._found = found
+        self._answers = answers
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="office", clean_session=False)
         self._client.on_message = self._message
-        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
+        topics = [(topic, 1)] + ([(answers[0] + "+", 1)] if answers else [])
+        self._client.on_connect = lambda client, *_: client.subscribe(topics)
         self._client.connect("127.0.0.1", port, keepalive=60)
         self._client.loop_start()
 
-    def _message(self, _client: object, _data: object, message: Any) -> None:
+    def _message(self, client: Any, _data: object, message: Any) -> None:
+        if self._answers is not None and message.topic.startswith(self._answers[0]):
+            client.publish(self._answers[1] + message.topic.rpartition("/")[2], self._answers[2], qos=1)
+            return
         self.events += self._found(json.loads(message.payload))
 
     def stop(self) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from tools.bench.compare import mqtt, packages
 from tools.bench.compare.peer import Process, free_port
-from tools.bench.compare.script import DEVICES, Event
+from tools.bench.compare.script import Event
 
 TELEMETRY = "v1/gateway/telemetry"
+ASKED, ANSWERED = "v1/devices/me/rpc/request/", "v1/devices/me/rpc/response/"
+NO_LIMITS = {"messages": "", "telemetryMessages": "", "telemetryDataPoints": ""}
+# What a server answers to getSessionLimits; the gateway sends nothing before.
+SESSION = {
+    "maxPayloadSize": 65_536, "maxInflightMessages": 100, "rateLimits": NO_LIMITS, "gatewayRateLimits": NO_LIMITS,
+}  # fmt: skip
+START_S = 60.0
+# It asks for updates at its start: nothing leaves this machine.
+OFFLINE = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
 
 
 def events_of(value: dict[str, list[dict[str, Any]]]) -> list[Event]:
@@ -50,7 +61,7 @@ class Thingsboard:
         port = free_port()
         self._office = mqtt.broker(self._command, self._folder, "office", port)
         await self._office.answers(port)
-        self._subscriber = mqtt.Subscriber(port, TELEMETRY, events_of)
+        self._subscriber = mqtt.Subscriber(port, TELEMETRY, events_of, (ASKED, ANSWERED, json.dumps(SESSION)))
         return port
 
     async def start_site(self, line_port: int) -> None:
@@ -65,11 +76,20 @@ class Thingsboard:
                 [sys.executable, "-c", "from thingsboard_gateway.tb_gateway import main; main()"],
                 ready,
                 self._folder,
-                {"PYTHONPATH": str(self._packages), "TB_GW_CONFIG_DIR": f"{self._folder}/config/"},
+                {"PYTHONPATH": str(self._packages), "TB_GW_CONFIG_DIR": f"{self._folder}/config/", **OFFLINE},
             )
         )
         if self._publisher is None:
+            await self._reading()
             self._publisher = mqtt.Publisher(self._port)
+
+    async def _reading(self) -> None:
+        """Returns when the gateway has subscribed: what is published before nobody keeps. Raises RuntimeError."""
+        deadline = time.monotonic() + START_S
+        while f"{mqtt.TOPIC}/+" not in await asyncio.to_thread((self._folder / "site.log").read_text):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the gateway did not subscribe")
+            await asyncio.sleep(0.1)
 
     def _configure(self, line_port: int) -> None:
         folder = self._folder / "config"
@@ -121,14 +141,11 @@ class Thingsboard:
         }  # fmt: skip
         logs = {
             "version": 1, "disable_existing_loggers": False,
-            "handlers": {"consoleHandler": {"class": "logging.StreamHandler", "level": "WARNING"}},
-            "root": {"level": "WARNING", "handlers": ["consoleHandler"]},
+            "handlers": {"consoleHandler": {"class": "logging.StreamHandler", "level": "ERROR"}},
+            "root": {"level": "ERROR", "handlers": ["consoleHandler"]},
         }  # fmt: skip
         for name, value in (("tb_gateway", gateway), ("mqtt", connector), ("logs", logs)):
             (folder / f"{name}.json").write_text(json.dumps(value))
-        (folder / "connected_devices.json").write_text(
-            json.dumps({f"d{n}": {"type": "devices"} for n in range(1, DEVICES + 1)})
-        )
 
     def feed(self, event: Event) -> None:
         """Published at QoS 1 to the site's broker."""

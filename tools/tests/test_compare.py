@@ -1,0 +1,51 @@
+"""What the comparison counts as lost, doubled and reordered."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.bench.compare.mosquitto import event_of
+from tools.bench.compare.mqtt import text
+from tools.bench.compare.script import DEVICES, Count, Event, count, events, scenarios
+from tools.bench.compare.thingsboard import events_of
+
+A1, A2, A3, B1 = Event(1, 1), Event(1, 2), Event(1, 3), Event(2, 1)
+
+
+@pytest.mark.parametrize(
+    ("received", "found"),
+    [
+        ([A1, B1, A2, A3], Count(0, 0, 0, 0)),
+        ([B1, A1, A2, A3], Count(0, 0, 0, 0)),  # order is a device's own
+        ([A1, A2, B1], Count(1, 0, 0, 0)),
+        ([A1, A2, A1, A2, A3, B1], Count(0, 2, 0, 0)),
+        ([A2, A1, A3, B1], Count(0, 0, 1, 0)),
+        ([A3, A2, A1, B1], Count(0, 0, 2, 0)),
+        ([A1, A2, A3, B1, Event(9, 9)], Count(0, 0, 0, 1)),
+        ([], Count(4, 0, 0, 0)),
+    ],
+)
+def test_count(received: list[Event], found: Count) -> None:
+    assert count([A1, B1, A2, A3], received) == found
+
+
+def test_every_event_has_its_own_identity() -> None:
+    made = events(6_000)
+    assert len(set(made)) == 6_000
+    assert {event.device for event in made} == set(range(1, DEVICES + 1))
+    assert count(made, made) == Count(0, 0, 0, 0)
+
+
+def test_the_readers_understand_what_is_published() -> None:
+    import json
+
+    value = json.loads(text(A2))
+    assert event_of(value) == [A2]
+    entry = {"ts": value["ts"], "values": {"seq": value["seq"], "uid": value["uid"]}}
+    assert events_of({"d1": [entry, {"ts": 1, "values": {"other": 1}}]}) == [A2]
+
+
+def test_the_outages_of_the_script() -> None:
+    assert [one.name for one in scenarios()] == [
+        "no fault", "refused 25 s", "half-open 25 s", "half-open 25 s + SIGKILL", "SIGKILL", "acks lost 3 s",
+    ]  # fmt: skip
