@@ -110,7 +110,7 @@ class Gatepost:
     """compare.peer.Peer"""
 
     name = "Gatepost"
-    settings = "as it comes: SQLite FULL, ack after commit; Prometheus and page on"
+    settings = "as it comes (SQLite FULL, ack after commit), timeout_s 5"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -146,7 +146,7 @@ class Gatepost:
         path = self._folder / "edge.toml"
         path.write_text(
             '[edge]\nsite = "s1"\nid = "e1"\ndata_dir = "edge"\n[devices]\nfile = "devices.toml"\n'
-            f'[office]\nurl = "http://127.0.0.1:{line_port}"\ntoken = "{self._token}"\n'
+            f'[office]\nurl = "http://127.0.0.1:{line_port}"\ntoken = "{self._token}"\ntimeout_s = 5\n'
             f'[status]\nlisten = "127.0.0.1:{status}"\n'
             f'[[port]]\nkind = "udp"\nlisten = "127.0.0.1:{self._udp}"\n'
         )
