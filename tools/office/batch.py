@@ -90,6 +90,7 @@ class Batch:
     through: int
     runs: list[Run]
     notes: list[DeviceNote]
+    rows: list[list[Any]]  # as they came, one for each run
 
 
 def _refuse_tag(_value: object, _immutable: object) -> object:
@@ -133,7 +134,7 @@ def decode(body: bytes, site: str, site_key: int) -> Batch:
             raise RequestError(f"rows[{index}].pos", f"must rise from row to row; {pos} follows {through}")
         through = pos
         runs.append(run)
-    return Batch(site, site_key, edge, top["lane"], through, runs, notes)
+    return Batch(site, site_key, edge, top["lane"], through, runs, notes, rows)
 
 
 def _rows(found: Any) -> list[list[Any]]:

@@ -11,8 +11,9 @@ from hashlib import sha256
 from typing import TypeVar
 
 from edge_agent.event_words import masked
+from edge_agent.integrity.statement import Answer
 from edge_agent.logs import Log
-from tools.office import batch
+from tools.office import batch, head
 from tools.office.chain import Chain
 from tools.office.config import Config, Name
 from tools.office.errors import RequestError, StoreError
@@ -46,6 +47,7 @@ class Office:
         self._chains = {at: Chain(key) for at, key in config.event_keys.items()}
         self._site_keys: dict[str, int] = {}
         self._todo: dict[tuple[int, int], str] = {}  # devices whose chain may have more to follow
+        self._heads = True  # heads may be left to be compared with their rows
         self._more = asyncio.Event()
         self._idle = asyncio.Event()  # no batch is under way
         self._idle.set()
@@ -112,6 +114,19 @@ class Office:
         found = batch.decode(body, site, self._site_keys[site])
         return found, self.store.take(found, self.now_ms())
 
+    async def take_head(self, site: str, body: bytes) -> dict[str, object]:
+        """The answer to one signed head, which is on the disk then. Raises RequestError, StoreError."""
+        said, found = await self._on(self._writer, self._take_head, site, body)
+        if found.findings:
+            _log.error("an edge's log contradicts", site=site, edge=said.head.edge, findings=found.findings)
+        self._heads = True
+        self._more.set()
+        return {"v": head.VERSION, **found._asdict()}
+
+    def _take_head(self, site: str, body: bytes) -> tuple[head.Statement, Answer]:
+        said = head.decode(body, site)
+        return said, self.store.take_head(self._site_keys[site], said, self.now_ms())
+
     async def read(self, call: Callable[..., _T], *args: object) -> _T:
         """A reading call of the store, on the reader's thread. Raises StoreError."""
         return await self._on(self._reader, call, *args)
@@ -149,7 +164,11 @@ class Office:
         while True:
             await self._more.wait()
             self._more.clear()
-            while self._todo:
+            while self._todo or self._heads:
+                if self._heads:
+                    self._heads = await self._compare_heads()
+                    if not self._todo:
+                        continue
                 at, site = next(iter(self._todo.items()))
                 del self._todo[at]
                 chain = self._chains.get((site, at[1]))
@@ -168,6 +187,17 @@ class Office:
                     continue
                 if more:
                     self._todo[at] = site
+
+    async def _compare_heads(self) -> bool:
+        """One step; whether there is more to do."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), CHECK_PAUSE_S)
+        try:
+            return await self._on(self._writer, self.store.check_heads, self.now_ms(), CHECK_STEP)
+        except StoreError as error:
+            _log.error("heads can't be compared now", problem=str(error))
+            await asyncio.sleep(RETRY_S)
+            return True
 
     async def _on(self, pool: ThreadPoolExecutor, call: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(pool, call, *args)

@@ -8,11 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from edge_agent.integrity.statement import Answer
 from tools.office.batch import Batch
 from tools.office.chain import Chain
+from tools.office.head import Statement
 from tools.office.intervals import Span
 
 MISFIT, UNPROVEN, DOUBLE = 0, 1, 2  # reasons of a finding
+# reasons of a finding in an edge's log: a position came again with another content; a head contradicts an earlier one,
+# covers less than an earlier one, covers rows that never came, has a root that the rows don't give; its signature does
+# not fit; it was signed with another key than this edge's
+AGAIN, FORKED, SHRUNKEN, ABSENT, UNLIKE, FORGED, OTHER_KEY = range(7)
+LOG_REASONS = ("again", "forked", "shrunken", "absent", "unlike", "forged", "other_key")
 
 
 class Account(NamedTuple):
@@ -63,6 +70,28 @@ class DeviceState:
     findings: list[Finding] = field(default_factory=list)
 
 
+class LogFinding(NamedTuple):
+    """Positions of an edge's log of which something contradicts, and what (AGAIN ... OTHER_KEY)."""
+
+    reason: int
+    first: int
+    last: int
+
+
+class LogState(NamedTuple):
+    """What is known of an edge's log: rows that came, its newest head (0 and None where there is none), findings."""
+
+    site: str
+    edge: str
+    last_pos: int
+    head: int
+    signed_pos: int
+    head_ms: int | None
+    public: bytes | None
+    checked: bool  # all heads were compared with the rows
+    findings: list[LogFinding]
+
+
 class StoredEvent(NamedTuple):
     """One event as it came."""
 
@@ -108,6 +137,15 @@ class Store(Protocol):
 
     def check(self, site_key: int, device: int, chain: Chain, now_ms: int, limit: int) -> bool:
         """Follow a device's chain over about `limit` events more; True when there is more to do at once."""
+
+    def take_head(self, site_key: int, said: Statement, now_ms: int) -> Answer:
+        """Keep a signed head of an edge's log, and say what it contradicts. Raises StoreError: nothing was done."""
+
+    def check_heads(self, now_ms: int, limit: int) -> bool:
+        """Compare heads with about `limit` rows of a log more; True when there is more to do at once."""
+
+    def logs(self, site: str | None = None) -> list[LogState]:
+        """The edges' logs, by site and edge."""
 
     def unchecked(self) -> list[tuple[int, int]]:
         """(site key, device) whose chain may have more to follow, for the start."""

@@ -10,7 +10,8 @@ import apsw
 
 from tools.office import intervals
 from tools.office.intervals import Span
-from tools.office.store.base import Cursor, DeviceState, Finding, Page, StoredEvent
+from tools.office.store.base import Cursor, DeviceState, Finding, LogFinding, LogState, Page, StoredEvent
+from tools.office.store.logs import last_head
 
 MAX_GAPS = 64
 MAX_FINDINGS = 64
@@ -149,3 +150,35 @@ def history(db: apsw.Connection, site: str, device: int, after_seq: int, limit: 
             (site, device, after_seq, limit),
         )
     ]
+
+
+def logs(db: apsw.Connection, site: str | None) -> list[LogState]:
+    """base.Store.logs"""
+    states: list[LogState] = []
+    for key, site_id, edge, checked in list(
+        db.execute(
+            "SELECT edge_log.key, site.id, edge, head FROM edge_log JOIN site ON site.key = site"
+            " WHERE ?1 IS NULL OR site.id = ?1 ORDER BY site.id, edge",
+            (site,),
+        )
+    ):
+        head = last_head(db, key)
+        last_pos = db.execute("SELECT max(pos) FROM log_row WHERE log = ?", (key,)).get
+        findings = db.execute(
+            f"SELECT reason, first, last FROM log_finding WHERE log = ? ORDER BY first, reason LIMIT {MAX_FINDINGS}",
+            (key,),
+        )
+        states.append(
+            LogState(
+                site=site_id,
+                edge=edge,
+                last_pos=last_pos or 0,
+                head=head.number if head else 0,
+                signed_pos=head.last_pos if head else 0,
+                head_ms=head.time_ms if head else None,
+                public=head.public if head else None,
+                checked=head is None or head.id <= checked,
+                findings=[LogFinding(*row) for row in findings],
+            )
+        )
+    return states

@@ -10,18 +10,20 @@ from pathlib import Path
 
 import apsw
 
+from edge_agent.integrity.statement import Answer
 from edge_agent.store.database import transaction
 from tools.office import intervals
 from tools.office.batch import Batch, Run
 from tools.office.chain import Chain
 from tools.office.errors import StoreError
+from tools.office.head import Statement
 from tools.office.intervals import Span
 from tools.office.items import EventRow
-from tools.office.store import check, later, reading
-from tools.office.store.base import DOUBLE, Account, Cursor, DeviceState, Page, StoredEvent, Taken
+from tools.office.store import check, later, logs, reading
+from tools.office.store.base import DOUBLE, Account, Cursor, DeviceState, LogState, Page, StoredEvent, Taken
 
 MAX_GAPS = 64  # gaps named in a receipt, for each device
-SCHEMAS = [Path(__file__).with_name(f"schema_v{version}.sql") for version in (1, 2)]
+SCHEMAS = [Path(__file__).with_name(f"schema_v{version}.sql") for version in (1, 2, 3)]
 VERSION = len(SCHEMAS)
 
 Writes = list[tuple[object, ...]]
@@ -60,6 +62,25 @@ class SqliteStore:
         """base.Store.check"""
         with _transaction(self._write):
             return check.follow(self._write, site_key, device, chain, now_ms, limit)
+
+    def take_head(self, site_key: int, said: Statement, now_ms: int) -> Answer:
+        """base.Store.take_head"""
+        with _transaction(self._write):
+            return logs.take(self._write, site_key, said, set(), now_ms)
+
+    def check_heads(self, now_ms: int, limit: int) -> bool:
+        """base.Store.check_heads"""
+        with _transaction(self._write):
+            log = logs.unchecked(self._write)
+            if log is None:
+                return False
+            logs.compare(self._write, log, now_ms, limit)
+            return logs.unchecked(self._write) is not None
+
+    def logs(self, site: str | None = None) -> list[LogState]:
+        """base.Store.logs"""
+        with _snapshot(self._read):
+            return reading.logs(self._read, site)
 
     def unchecked(self) -> list[tuple[int, int]]:
         """base.Store.unchecked"""
@@ -107,12 +128,14 @@ class _Intake:
         self._conflicts = 0
         self._restated: dict[int, bool] = {}  # device -> whether times of it were ever stated again
         self._late: list[Run] = []  # runs of such devices
+        self._log = logs.Rows(db, batch, stored_ms)
 
     def take(self) -> Taken:
         self._note_devices()
         added = 0
-        for run in self._batch.runs:
+        for run, row in zip(self._batch.runs, self._batch.rows, strict=True):
             spans = self._spans_of(run.device)
+            fresh = bool(run.events)
             if run.skipped:
                 self._declare_loss(run, spans)
             if run.restated is not None:
@@ -123,15 +146,18 @@ class _Intake:
                 if self._was_restated(run.device):
                     self._late.append(run)
                 if intervals.within(spans, run.first_seq, run.last_seq):
+                    fresh = False
                     added += self._flush()
                     self._compare(run)
                 intervals.add(spans, run.first_seq, run.last_seq)
                 self._events += run.events
             if run.mac8 is not None and run.last_seq:
                 self._proofs.append((self._site, run.device, run.last_seq, run.mac8, 0 if run.events else 1))
+            self._log.add(row, fresh=fresh)
         added += self._flush()
         self._store_proofs()
         self._store_spans()
+        self._log.store()
         count = sum(len(run.events) for run in self._batch.runs)
         batch = self._batch
         self._db.execute(

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cbor2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge_agent.identity import Identity
+from edge_agent.integrity import statement, tree
+from edge_agent.integrity.leaves import Head, Leaves, signed_bytes
 from gatelink import events, kdf
 
 T0 = 1_760_000_000_000
@@ -119,3 +123,50 @@ def body(rows: list[Row], site: str = "lakeside", lane: str = "normal", devices:
         "devices": {} if devices is None else devices,
     }
     return cbor2.dumps(value)
+
+
+class Log:
+    """An edge's log and its heads, as the edge agent makes them."""
+
+    def __init__(self, site: str = "lakeside", edge: str = "pi-1") -> None:
+        self.site, self.edge = site, edge
+        self.identity = Identity(Ed25519PrivateKey.generate())
+        self.leaves: list[bytes] = []
+        self.pos = 0
+        self.number = 0
+        self.delivered = 0
+
+    def add(self, rows: list[Row]) -> list[Row]:
+        """The rows with the positions that they have in this log."""
+        placed = numbered(rows, self.pos + 1)
+        hashes = Leaves(self.site, self.edge)
+        self.leaves += [hashes.hash(row) for row in placed]
+        self.pos += len(placed)
+        return placed
+
+    def frontier(self, size: int) -> tree.Frontier:
+        found = tree.Frontier()
+        for leaf in self.leaves[:size]:
+            found.append(leaf)
+        return found
+
+    def _node(self, level: int, index: int) -> bytes:
+        part = tree.Frontier()
+        for leaf in self.leaves[index << level : (index + 1) << level]:
+            part.append(leaf)
+        return part.root()
+
+    def head(self, before: int | None = None, **other: Any) -> bytes:
+        """The body of its next head; `other` replaces what is signed, `before` is what the proof goes on from."""
+        self.number += 1
+        frontier = self.frontier(len(self.leaves))
+        values = {
+            "site": self.site, "edge": self.edge, "number": self.number, "first_pos": 1, "size": frontier.size,
+            "root": frontier.root(), "time_ms": T0 + self.number,
+        }  # fmt: skip
+        head = Head(**(values | other))
+        before = self.delivered if before is None else before
+        self.delivered = frontier.size
+        proof = tree.consistency_proof(before, frontier.size, self._node) if before <= frontier.size else []
+        signature = self.identity.sign(signed_bytes(head))
+        return statement.encode(head, self.identity.public, signature, frontier.to_bytes(), before, proof)

@@ -53,6 +53,10 @@ def router(office: Office) -> APIRouter:
             raise RequestError("device", "no such device has sent anything", 404)
         return views.device_answer(office, states[0])
 
+    @routes.get("/api/v1/logs", summary="The edges' logs: how far they are signed, and what contradicts")
+    async def logs(site: str | None = None) -> list[models.LogAnswer]:
+        return [views.log_answer(state) for state in await office.read(office.store.logs, site)]
+
     @routes.get("/api/v1/events", summary="The latest events")
     async def events(
         site: str | None = None,

@@ -34,6 +34,38 @@ class Receipt(BaseModel):
     devices: dict[str, DeviceReceipt]
 
 
+class HeadAnswer(BaseModel):
+    """What became of a head: taken, known, named (it contradicts: findings), prove (from that size, please)."""
+
+    v: int
+    state: str
+    number: int = Field(description="of the newest head that is held, 0 for none")
+    size: int = Field(description="rows that it covers")
+    findings: list[str]
+
+
+class LogFindingAnswer(BaseModel):
+    """Positions of an edge's log. reason: again, forked, shrunken, absent, unlike, forged or other_key."""
+
+    reason: str
+    first: int
+    last: int
+
+
+class LogAnswer(BaseModel):
+    """An edge's log, as far as it came and as far as it is signed."""
+
+    site: str
+    edge: str
+    last_pos: int
+    signed_pos: int = Field(description="the newest head covers the rows up to here")
+    head: int = Field(description="number of the newest head, 0 for none")
+    head_ms: int | None
+    key: str | None = Field(description="fingerprint of the key that signed it")
+    checked: bool = Field(description="whether every head was compared with the rows that came")
+    findings: list[LogFindingAnswer]
+
+
 class FindingAnswer(BaseModel):
     """Events that the chain does not prove. reason: misfit, unproven or double."""
 

@@ -16,7 +16,7 @@ from edge_agent.web.page import STATIC
 from tools.office.errors import RequestError
 from tools.office.intervals import Span, within
 from tools.office.service import Office
-from tools.office.store.base import UNPROVEN, Cursor, DeviceState, StoredEvent
+from tools.office.store.base import LOG_REASONS, UNPROVEN, Cursor, DeviceState, LogState, StoredEvent
 from tools.office.web import views
 from tools.office.web.guard import VIEWER_COOKIE
 from tools.office.web.texts import TEXTS
@@ -74,6 +74,7 @@ class Pages:
         kind = request.query_params.get("kind") or ""
         before = views.cursor_of(request.query_params.get("before"))
         states = await office.read(office.store.devices)
+        logs = await office.read(office.store.logs)
         if device is not None and site is None:
             site = device[0]
         misfits = {
@@ -89,10 +90,11 @@ class Pages:
         }
         query = {"site": site or "", "device": "/".join(map(str, device)) if device else "", "kind": kind}
         trouble = [state for state in states if _troubled(state)]
+        disputed = [log for log in logs if log.findings]
         return self.render(
             request,
             "overview.html",
-            sites=self._sites(states, t, names, site),
+            sites=self._sites(states, logs, t, names, site),
             site_choices=[(key, one.name.in_language(t.language)) for key, one in sorted(office.config.sites.items())],
             device_choices=[
                 (f"{state.site}/{state.device}", names[state.site, state.device])
@@ -102,7 +104,7 @@ class Pages:
             kind_choices=[(str(number), words.kind_name(number, t.language)) for number in words.KINDS],
             query=query,
             filtered=any(query.values()),
-            trouble=len(trouble),
+            trouble=len(trouble) + len(disputed),
             any_device=bool(states),
             events=[self._event(event, t, names, misfits) for event in page.events],
             older=_older(query, page.older),
@@ -110,7 +112,12 @@ class Pages:
         )
 
     def _sites(
-        self, states: list[DeviceState], t: Words, names: dict[tuple[str, int], str], only: str | None
+        self,
+        states: list[DeviceState],
+        logs: list[LogState],
+        t: Words,
+        names: dict[tuple[str, int], str],
+        only: str | None,
     ) -> list[dict[str, Any]]:
         office = self._office
         found: list[dict[str, Any]] = []
@@ -118,7 +125,9 @@ class Pages:
             if only not in (None, site):
                 continue
             own = [self._device(state, t, names) for state in states if state.site == site]
-            found.append({"id": site, "name": office.site_name(site).in_language(t.language), "devices": own})
+            signed = [(log.edge, self._log(log, t)) for log in logs if log.site == site]
+            name = office.site_name(site).in_language(t.language)
+            found.append({"id": site, "name": name, "devices": own, "logs": signed})
         return found
 
     def _device(self, state: DeviceState, t: Words, names: dict[tuple[str, int], str]) -> dict[str, Any]:
@@ -138,6 +147,19 @@ class Pages:
             "records": _records(state, t),
             "chain": self._chain(state, t),
         }
+
+    def _log(self, log: LogState, t: Words) -> list[tuple[str, str]]:
+        """(mood, text) of an edge's signed log."""
+        if not log.head:
+            shown = [("quiet", t("log_unsigned"))]
+        else:
+            at = views.moment(log.head_ms, self._office.config.utc_offset_min)
+            shown = [("good", t("log_signed", f"{log.signed_pos:,}", at))]
+        for reason, name in enumerate(LOG_REASONS):
+            spans = [(found.first, found.last) for found in log.findings if found.reason == reason]
+            if spans:
+                shown.append(("bad", t(f"log_{name}", views.ranges(spans))))
+        return shown
 
     def _chain(self, state: DeviceState, t: Words) -> list[tuple[str, str]]:
         """(mood, text) of the tamper check."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 from edge_agent import event_words as words
+from edge_agent.identity import fingerprint
 from tools.office.errors import RequestError
 from tools.office.intervals import Span
 from tools.office.items import UNKNOWN_MS
 from tools.office.service import Office
-from tools.office.store.base import Cursor, DeviceState, StoredEvent
+from tools.office.store.base import LOG_REASONS, Cursor, DeviceState, LogState, StoredEvent
 from tools.office.web import models
 
 REASONS = ("misfit", "unproven", "double")
@@ -36,6 +37,24 @@ def device_answer(office: Office, state: DeviceState) -> models.DeviceAnswer:
         checked_to=state.checked_to,
         findings=[
             models.FindingAnswer(first=found.first, last=found.last, reason=REASONS[found.reason])
+            for found in state.findings
+        ],
+    )
+
+
+def log_answer(state: LogState) -> models.LogAnswer:
+    """An edge's log for the API."""
+    return models.LogAnswer(
+        site=state.site,
+        edge=state.edge,
+        last_pos=state.last_pos,
+        signed_pos=state.signed_pos,
+        head=state.head,
+        head_ms=state.head_ms,
+        key=fingerprint(state.public) if state.public else None,
+        checked=state.checked,
+        findings=[
+            models.LogFindingAnswer(reason=LOG_REASONS[found.reason], first=found.first, last=found.last)
             for found in state.findings
         ],
     )
