@@ -12,8 +12,8 @@ import aiohttp
 from edge_agent import private_files
 from edge_agent.config_schema import REQUIRED, Key, site_id, url, whole
 from edge_agent.errors import ConfigError, EnrolmentError
-from edge_agent.identity import Identity
-from edge_agent.one_time_code import Ticket
+from edge_agent.identity import Identity, load_or_make
+from edge_agent.one_time_code import Ticket, parse
 from edge_agent.pinning import PIN_BYTES, Pins
 from edge_agent.toml_file import TomlFile
 
@@ -72,7 +72,7 @@ def load(data_dir: Path, site: str, edge: str) -> Enrolled | None:
         str(found["url"]), str(found["site"]), str(found["edge"]), pins, int(str(found["enrolled_ms"]))
     )
     if (known.site, known.edge) != (site, edge):
-        problem = f'is the enrolment of "{known.edge}" at "{known.site}"; right is to enrol "{edge}" at "{site}" anew'
+        problem = f'is the enrolment of "{known.edge}" at "{known.site}"; remove it and enrol "{edge}" at "{site}"'
         raise ConfigError(FILE_NAME, None, "", problem)
     return known
 
@@ -100,6 +100,18 @@ def proof_text(ticket: Ticket, public_key: bytes) -> bytes:
     """What the new edge signs: it holds the key, means this office (its pin), and nobody can put another key in."""
     head = f"gatepost edge enrolment v1\n{ticket.site}\n{ticket.edge}\n{ticket.code}\n{ticket.pin.hex()}\n"
     return head.encode() + public_key
+
+
+async def enrol_here(data_dir: Path, site: str, edge: str, text: str) -> Enrolled:
+    """Enrol the edge of this data_dir by the line that the office printed, and keep it. Raises EdgeError."""
+    ticket = parse(text)
+    if (ticket.site, ticket.edge) != (site, edge):
+        raise EnrolmentError(
+            f'the code is for "{ticket.edge}" at "{ticket.site}", edge.toml says "{edge}" at "{site}"; nothing was sent'
+        )
+    known = await enrol(ticket, load_or_make(data_dir))
+    save(data_dir, known)
+    return known
 
 
 async def enrol(ticket: Ticket, identity: Identity) -> Enrolled:

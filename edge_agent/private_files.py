@@ -26,7 +26,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_file(path: Path, what: str = "") -> None:
-    """This file is its owner's alone, and that is us or root. Raises ConfigError with the remedy."""
+    """This file is its owner's alone. Raises ConfigError with the remedy."""
     _check(path, what, FILE)
 
 
@@ -63,6 +63,3 @@ def _check(path: Path, what: str, right: int) -> None:
         return
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(path.name, None, what, f"is open to other users; right is: chmod {right:o} {path}")
-    if found.st_uid not in (0, os.geteuid()):
-        problem = f"belongs to another user; right is: chown {os.geteuid()} {path}"
-        raise ConfigError(path.name, None, what, problem)

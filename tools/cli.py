@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from tools import edge_store
 from tools.errors import ToolError
@@ -30,6 +30,12 @@ def _parser() -> argparse.ArgumentParser:
     edge_run = edge_commands.add_parser("run", help="run the edge agent until it is told to stop")
     edge_run.add_argument("--config", type=Path, required=True, metavar="FILE", help="edge.toml")
     edge_run.set_defaults(handler=_edge_run)
+    edge_enrol = edge_commands.add_parser("enrol", help="make this edge known to its office by a one-time code")
+    edge_enrol.add_argument("--config", type=Path, required=True, metavar="FILE", help="edge.toml")
+    edge_enrol.add_argument(
+        "--code", required=True, help="the line that gatepost office enrol printed, in single quotes"
+    )
+    edge_enrol.set_defaults(handler=_edge_enrol)
     for name, text, does in (
         ("rotate", "give a device a new link key; it goes on by itself while the device is away", "rotate"),
         ("revoke", "drop a device's link key: it is refused until it is provisioned anew", "revoke"),
@@ -64,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     office_run = office_commands.add_parser("run", help="run the office server until it is told to stop")
     office_run.add_argument("--config", type=Path, required=True, metavar="FILE", help="office.toml")
     office_run.set_defaults(handler=_office_run)
+    _office_parsers(office_commands)
 
     status = commands.add_parser("status", help="what the edge agent sees: devices, backlog, refused frames")
     status.add_argument(
@@ -122,6 +129,62 @@ def _parser() -> argparse.ArgumentParser:
     )
     flash.set_defaults(handler=_flash)
     return parser
+
+
+def _office_parsers(commands: Any) -> None:
+    """What is done on the office's machine beside the server."""
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(name, help=text)
+        parser.add_argument("--config", type=Path, default=Path("office.toml"), metavar="FILE", help="office.toml")
+        parser.set_defaults(handler=_office_command, does=name)
+        return parser
+
+    add("init", "make the office's certificate")
+    renew = add("renew", "make the next certificate; edges hear of it before it counts")
+    renew.add_argument("--switch", action="store_true", help="put the next one in the present one's place")
+    renew.add_argument("--anyway", action="store_true", help="even if some edges have not heard of it")
+    add("edges", "list the edges")
+    enrol = add("enrol", "print a one-time code that lets an edge in")
+    for parser in (enrol, add("revoke", "take nothing more of an edge")):
+        parser.add_argument("--site", required=True, help="the site's id")
+        parser.add_argument("--edge", required=True, help="the edge's id, as in its edge.toml")
+    enrol.add_argument("--valid-minutes", type=int, default=60, help="how long the code is good (default 60)")
+    enrol.add_argument("--url", help="how the edge reaches the office; default: the address where it listens")
+    enrol.add_argument("--certificate", type=Path, metavar="FILE", help="of a proxy that serves https in front")
+
+
+def _office_command(wanted: argparse.Namespace) -> int:
+    from tools.office import commands
+
+    calls: dict[str, Callable[[], str]] = {
+        "init": lambda: commands.init(wanted.config),
+        "renew": lambda: commands.renew(wanted.config, switch=wanted.switch, anyway=wanted.anyway),
+        "edges": lambda: commands.edges(wanted.config),
+        "revoke": lambda: commands.revoke(wanted.config, wanted.site, wanted.edge),
+        "enrol": lambda: commands.enrol(
+            wanted.config, wanted.site, wanted.edge, wanted.valid_minutes, wanted.url, wanted.certificate
+        ),
+    }
+    print(calls[wanted.does]())
+    return DONE
+
+
+def _edge_enrol(wanted: argparse.Namespace) -> int:
+    import asyncio
+
+    from edge_agent import config, enrolment
+    from edge_agent.errors import EdgeError
+
+    try:
+        here = config.load(wanted.config)
+        if here.office is not None and here.office.token:
+            raise ToolError(f"{wanted.config}: take url and token out of [office]: an enrolled edge needs neither")
+        known = asyncio.run(enrolment.enrol_here(here.data_dir, here.site, here.edge, wanted.code))
+    except EdgeError as error:
+        raise ToolError(str(error)) from error
+    print(f"{known.site}/{known.edge} is enrolled at {known.url}; a running agent goes on within a minute")
+    return DONE
 
 
 def _edge_run(wanted: argparse.Namespace) -> int:

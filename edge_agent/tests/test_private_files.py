@@ -15,7 +15,6 @@ from edge_agent.errors import ConfigError
 from edge_agent.identity import load_or_make
 from edge_agent.tests.harness import Site
 
-NOBODY = 65_534
 OFFICE = '[office]\nurl = "http://127.0.0.1:9"\ntoken_file = "token"\n'
 
 
@@ -103,14 +102,6 @@ def test_another_user_can_read_none_of_it(tmp_path: Path) -> None:
         f"opened {tmp_path / 'open'}"
     ]  # it could reach the folder: the modes of the files did it
     assert len(lines) == 2 * len(names)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_key_file_of_another_user_is_refused(tmp_path: Path) -> None:
-    site = started(tmp_path)
-    os.chown(tmp_path / "devices.toml", NOBODY, NOBODY)
-    with pytest.raises(ConfigError, match="belongs to another user"):
-        configuration.load(site.config_path)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

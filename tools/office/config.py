@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from edge_agent import private_files
 from edge_agent.clock import Rehearsal
 from edge_agent.config_schema import (
     MISSING,
@@ -25,6 +26,7 @@ from edge_agent.config_schema import (
 )
 from edge_agent.errors import ConfigError
 from edge_agent.toml_file import TomlFile  # the same reader for both configurations
+from tools.office.machine_keys import CERTIFICATE
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _OFFSET = re.compile(r"^([+-])(\d\d):([0-5]\d)$")
@@ -50,18 +52,18 @@ def card_uid(value: object) -> str | None:
 
 OFFICE: dict[str, tuple[Key, ...]] = {
     "office": (
-        Key("listen", "127.0.0.1:8080", listen, "address and port; other than this machine only with a viewer token"),
+        Key("listen", "127.0.0.1:8080", listen, "address and port; beyond this machine with https and a viewer token"),
         Key("data_dir", REQUIRED, PATH, "folder of the database; relative to this file"),
         Key("utc_offset", "+08:00", offset, "the difference from UTC in which pages show times"),
         Key("viewer_token_sha256", MISSING, sha256_hex, "who looks must know this token; none: whoever reaches it"),
-        Key("tls_cert", MISSING, PATH, "PEM chain to serve https; with tls_key"),
+        Key("tls_cert", MISSING, PATH, "PEM chain to serve https, with tls_key; else what `gatepost office init` made"),
         Key("tls_key", MISSING, PATH, "PEM key to serve https; with tls_cert"),
     ),
     "site": (
         Key("id", REQUIRED, site_id, "the site's id, as its edge sends it"),
         Key("name_zh", MISSING, text(1, 80), "the site's name in Chinese"),
         Key("name_en", MISSING, text(1, 80), "the site's name in English"),
-        Key("token_sha256", REQUIRED, sha256_hex, "SHA-256 of the site's upload token"),
+        Key("token_sha256", MISSING, sha256_hex, "SHA-256 of an upload token, for a site without enrolment"),
     ),
     "devices": (Key("file", REQUIRED, PATH, "event keys of the devices (TOML, mode 0600); relative to this file"),),
     "cards": (Key("file", REQUIRED, PATH, "names of cards and checkpoints (TOML); relative to this file"),),
@@ -102,7 +104,7 @@ class Site:
 
     id: str
     name: Name
-    token_sha256: bytes
+    token_sha256: bytes | None  # None: only enrolled edges send
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,7 +115,7 @@ class Config:
     data_dir: Path
     utc_offset_min: int
     viewer_sha256: bytes | None
-    tls: tuple[Path, Path] | None
+    tls: tuple[Path, Path] | None  # certificate and key, maybe in one file
     sites: dict[str, Site]
     event_keys: dict[tuple[str, int], bytes]
     device_names: dict[tuple[str, int], Name]
@@ -122,8 +124,8 @@ class Config:
     rehearsal: Rehearsal | None
 
 
-def load(path: Path | str) -> Config:
-    """Path of office.toml -> Config. Raises ConfigError."""
+def load(path: Path | str, *, serve: bool = True) -> Config:
+    """Path of office.toml -> Config. serve: refuse what must not listen like that. Raises ConfigError."""
     file = TomlFile(Path(path).absolute())
     file.refuse_unknown("", 0, file.data, list(OFFICE))
     tables = _tables(file)
@@ -139,17 +141,25 @@ def load(path: Path | str) -> Config:
     viewer = cast(str, office["viewer_token_sha256"])
     host, _, port = cast(str, office["listen"]).rpartition(":")
     host = host.strip("[]")
-    if host not in LOOPBACK and not viewer:
+    data_dir = _beside(file, cast(str, office["data_dir"]))
+    tls = _tls(file, cast(str, office["tls_cert"]), cast(str, office["tls_key"]), data_dir)
+    if serve and host not in LOOPBACK and not viewer:
         problem = "other machines could read residents' data: set viewer_token_sha256, or listen on 127.0.0.1"
+        raise file.error("office", 0, "listen", problem)
+    if serve and host not in LOOPBACK and tls is None:
+        problem = (
+            f"others on the line could listen in: run gatepost office init --config {file.source}, "
+            "set tls_cert and tls_key, or listen on 127.0.0.1"
+        )
         raise file.error("office", 0, "listen", problem)
     sign, hours, minutes = cast(re.Match[str], _OFFSET.match(cast(str, office["utc_offset"]))).groups()
     plan = tables.get("rehearsal")
     return Config(
         listen=(host, int(port)),
-        data_dir=_beside(file, cast(str, office["data_dir"])),
+        data_dir=data_dir,
         utc_offset_min=(int(hours) * 60 + int(minutes)) * (-1 if sign == "-" else 1),
         viewer_sha256=bytes.fromhex(viewer) if viewer else None,
-        tls=_tls(file, cast(str, office["tls_cert"]), cast(str, office["tls_key"])),
+        tls=tls,
         sites=sites,
         event_keys=keys,
         device_names=names,
@@ -175,12 +185,14 @@ def _beside(file: TomlFile, name: str) -> Path:
     return file.path.parent / Path(name).expanduser()
 
 
-def _tls(file: TomlFile, cert: str, key: str) -> tuple[Path, Path] | None:
-    if not cert and not key:
-        return None
-    if not cert or not key:
+def _tls(file: TomlFile, cert: str, key: str, data_dir: Path) -> tuple[Path, Path] | None:
+    if bool(cert) != bool(key):
         raise file.error("office", 0, "tls_cert" if cert else "tls_key", "needs the other one of tls_cert, tls_key")
-    found = (_beside(file, cert), _beside(file, key))
+    own = data_dir / CERTIFICATE
+    if not cert and not own.exists():
+        return None
+    found = (_beside(file, cert), _beside(file, key)) if cert else (own, own)
+    private_files.check_file(found[1])
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*found)
     except (OSError, ssl.SSLError) as error:
@@ -203,9 +215,9 @@ def _sites(file: TomlFile) -> dict[str, Site]:
             raise file.error("site", index, "id", f'"{site}" stands here twice; every site has one [[site]]')
         zh, en = cast(str, entry["name_zh"]), cast(str, entry["name_en"])
         token = bytes.fromhex(cast(str, entry["token_sha256"]))
-        sites[site] = Site(site, Name(zh or en or site, en or zh or site), token)
+        sites[site] = Site(site, Name(zh or en or site, en or zh or site), token or None)
     if not sites:
-        raise file.error("site", 0, "", "is missing: one [[site]] with id and token_sha256 for every site")
+        raise file.error("site", 0, "", "is missing: one [[site]] with its id for every site")
     return sites
 
 

@@ -22,6 +22,7 @@ from tools.office.errors import OfficeError, StoreError
 from tools.office.service import Office
 from tools.office.store.sqlite import SqliteStore
 from tools.office.web.app import build
+from tools.office.web.connection import HANDSHAKE_S, MAX_HEAD, Connection, Doors
 
 DONE, FAILED, MISTAKE = 0, 1, 2
 KEEP_ALIVE_S = 75
@@ -36,7 +37,28 @@ class ListenError(OfficeError):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling, which would end the process by the signal instead of by exit code."""
+    """uvicorn without its own signal handling, which would end the process by the signal instead of by exit code; and
+    with limits to connections, which it has not."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            self.should_exit = True
+            return
+        doors = Doors()
+        self.servers = [
+            await asyncio.get_running_loop().create_server(
+                lambda: Connection(
+                    doors, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+                ),
+                sock=one,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=HANDSHAKE_S if self.config.ssl else None,
+                backlog=BACKLOG,
+            )
+            for one in sockets or []
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -74,6 +96,7 @@ async def _serve(config: Config, store: SqliteStore, clock: Clock, listener: soc
             ws="none",
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=FINISH_S,
+            h11_max_incomplete_event_size=MAX_HEAD,
             ssl_certfile=config.tls[0] if config.tls else None,
             ssl_keyfile=str(config.tls[1]) if config.tls else None,
         )

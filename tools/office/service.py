@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from typing import TypeVar
 
 from edge_agent.event_words import masked
 from edge_agent.integrity.statement import Answer
 from edge_agent.logs import Log
-from tools.office import batch, head
+from tools.office import batch, head, machine_keys
 from tools.office.chain import Chain
 from tools.office.config import Config, Name
 from tools.office.errors import RequestError, StoreError
+from tools.office.gate import Gate, Sender
 from tools.office.store.base import Store, Taken
 
 CHECK_STEP = 2_000  # events of a chain that are followed between two batches
@@ -33,7 +32,10 @@ class BusyError(StoreError):
 
 
 class Office:
-    """Everything that the pages and the API stand on. Made, started and closed in one event loop."""
+    """Everything that the pages and the API stand on. Made, started and closed in one event loop.
+
+    next_pin: the pin that the certificate will have after the next `gatepost office renew --switch`, in hex, or "".
+    """
 
     def __init__(self, config: Config, store: Store, now_ms: Callable[[], int]) -> None:
         self.config = config
@@ -52,6 +54,10 @@ class Office:
         self._idle = asyncio.Event()  # no batch is under way
         self._idle.set()
         self._checker: asyncio.Task[None] | None = None
+        session_key = machine_keys.session_key(config.data_dir)
+        self.gate = Gate(config, store.edges, self._site_keys, now_ms, self.read, self.write, session_key)
+        following = config.data_dir / machine_keys.NEXT
+        self.next_pin = machine_keys.pin_of_file(following).hex() if following.exists() else ""
 
     async def start(self) -> None:
         """Ready to take batches when this returns. Raises StoreError."""
@@ -73,25 +79,14 @@ class Office:
             await asyncio.to_thread(pool.shutdown)
         self.store.close()
 
-    def may_send(self, site: str, token: str) -> bool:
-        """Whether this token is the site's; takes as long for a site that is not known."""
-        known = self.config.sites.get(site)
-        expected = known.token_sha256 if known else bytes(32)
-        return hmac.compare_digest(sha256(token.encode()).digest(), expected) and known is not None
-
-    def may_look(self, token: str) -> bool:
-        """Whether this token opens the pages; without one in the configuration everybody may look."""
-        expected = self.config.viewer_sha256
-        return expected is None or hmac.compare_digest(sha256(token.encode()).digest(), expected)
-
-    async def take(self, site: str, body: bytes) -> dict[str, object]:
+    async def take(self, site: str, body: bytes, sender: Sender) -> dict[str, object]:
         """The receipt for one batch, which is on the disk then. Raises RequestError, StoreError."""
         if self._waiting >= MAX_WAITING:
             raise BusyError("too many batches are under way")
         self._waiting += 1
         self._idle.clear()
         try:
-            found, taken = await self._on(self._writer, self._take, site, body)
+            found, taken = await self._on(self._writer, self._take, site, body, sender)
         except RequestError as error:
             _log.warning("batch refused", site=site, field=error.field, problem=error.message)
             raise
@@ -110,26 +105,34 @@ class Office:
             },
         }
 
-    def _take(self, site: str, body: bytes) -> tuple[batch.Batch, Taken]:
+    def _take(self, site: str, body: bytes, sender: Sender) -> tuple[batch.Batch, Taken]:
         found = batch.decode(body, site, self._site_keys[site])
-        return found, self.store.take(found, self.now_ms())
+        if sender.edge not in (None, found.edge):
+            raise RequestError("edge", "is another one than signed this")
+        return found, self.store.take(found, self.now_ms(), sender.public_key)
 
-    async def take_head(self, site: str, body: bytes) -> dict[str, object]:
+    async def take_head(self, site: str, body: bytes, sender: Sender) -> dict[str, object]:
         """The answer to one signed head, which is on the disk then. Raises RequestError, StoreError."""
-        said, found = await self._on(self._writer, self._take_head, site, body)
+        said, found = await self._on(self._writer, self._take_head, site, body, sender)
         if found.findings:
             _log.error("an edge's log contradicts", site=site, edge=said.head.edge, findings=found.findings)
         self._heads = True
         self._more.set()
         return {"v": head.VERSION, **found._asdict()}
 
-    def _take_head(self, site: str, body: bytes) -> tuple[head.Statement, Answer]:
+    def _take_head(self, site: str, body: bytes, sender: Sender) -> tuple[head.Statement, Answer]:
         said = head.decode(body, site)
-        return said, self.store.take_head(self._site_keys[site], said, self.now_ms())
+        if sender.edge not in (None, said.head.edge):
+            raise RequestError("edge", "is another one than signed this")
+        return said, self.store.take_head(self._site_keys[site], said, self.now_ms(), sender.public_key)
 
     async def read(self, call: Callable[..., _T], *args: object) -> _T:
         """A reading call of the store, on the reader's thread. Raises StoreError."""
         return await self._on(self._reader, call, *args)
+
+    async def write(self, call: Callable[..., _T], *args: object) -> _T:
+        """A writing call of the store, on the writer's thread. Raises StoreError."""
+        return await self._on(self._writer, call, *args)
 
     def has_key(self, site: str, device: int) -> bool:
         """Whether the device's chain can be checked here."""

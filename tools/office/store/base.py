@@ -126,20 +126,109 @@ class Page(NamedTuple):
     older: Cursor | None
 
 
+class Edge(NamedTuple):
+    """An edge that was enrolled; public_key: Ed25519, 32 bytes."""
+
+    site: str
+    edge: str
+    public_key: bytes
+    enrolled_ms: int
+    revoked_ms: int | None
+    seen_ms: int | None  # its last batch since then
+
+
+class Code(NamedTuple):
+    """A one-time code as the office keeps it; pin: what its line said of the certificate."""
+
+    code_sha256: bytes
+    pin: bytes
+    expires_ms: int
+    used_ms: int | None = None
+
+
+class Redeemed(NamedTuple):
+    """What became of a code that was shown: done, wrong, expired or used (by another key)."""
+
+    outcome: str
+    enrolled_ms: int = 0
+
+
+class Step(NamedTuple):
+    """One entry of the edges' history; what: code, enrolled, replaced, revoked."""
+
+    site: str
+    edge: str
+    what: str
+    public_key: bytes | None
+    source: str
+    at_ms: int
+
+
+class Alarm(NamedTuple):
+    """Wrong tries of one kind from one source that had to wait."""
+
+    kind: str
+    source: str
+    tries: int
+    first_ms: int
+    last_ms: int
+
+
+class Edges(Protocol):
+    """Who may send by a key of its own. code, redeem, alarm, make_code, revoke: on the writer's thread."""
+
+    def edge(self, site: str, edge: str) -> Edge | None:
+        """One edge as it is now, whichever process changed it."""
+
+    def edges(self) -> list[Edge]:
+        """All, by site and id."""
+
+    def steps(self, limit: int) -> list[Step]:
+        """The history, latest first."""
+
+    def alarms(self, since_ms: int, limit: int) -> list[Alarm]:
+        """Alarms with a try since then, latest first."""
+
+    def code(self, site_key: int, edge: str) -> Code | None:
+        """The latest code made for an edge."""
+
+    def redeem(
+        self, site_key: int, edge: str, code_sha256: bytes, public_key: bytes, now_ms: int, source: str
+    ) -> Redeemed:
+        """Enrol an edge with this key if this is its code, unused and in time: one transaction, once."""
+
+    def alarm(self, kind: str, source: str, tries: int, now_ms: int) -> None:
+        """Add so many wrong tries to what is known of a source; sources are bounded."""
+
+    def make_code(self, site_key: int, edge: str, code: Code, now_ms: int) -> None:
+        """A new code; an earlier one of the same edge counts no longer."""
+
+    def revoke(self, site_key: int, edge: str, now_ms: int) -> bool:
+        """No batch of this edge comes in once this returned, and no code of it counts; False: there is no such edge."""
+
+
 class Store(Protocol):
     """The narrow interface."""
+
+    edges: Edges
 
     def site_key(self, site: str) -> int:
         """The number of a site, made when it is new."""
 
-    def take(self, batch: Batch, stored_ms: int) -> Taken:
-        """Store a batch in one transaction, on the disk when this returns. Raises StoreError: nothing was done."""
+    def take(self, batch: Batch, stored_ms: int, public_key: bytes | None = None) -> Taken:
+        """Store a batch in one transaction, on the disk when this returns. Raises StoreError: nothing was done.
+
+        public_key: whose signature came with it. Raises RequestError when its edge may not send, or only signed.
+        """
 
     def check(self, site_key: int, device: int, chain: Chain, now_ms: int, limit: int) -> bool:
         """Follow a device's chain over about `limit` events more; True when there is more to do at once."""
 
-    def take_head(self, site_key: int, said: Statement, now_ms: int) -> Answer:
-        """Keep a signed head of an edge's log, and say what it contradicts. Raises StoreError: nothing was done."""
+    def take_head(self, site_key: int, said: Statement, now_ms: int, public_key: bytes | None = None) -> Answer:
+        """Keep a signed head of an edge's log, and say what it contradicts; public_key as for take().
+
+        Raises StoreError, RequestError: nothing was done.
+        """
 
     def check_heads(self, now_ms: int, limit: int) -> bool:
         """Compare heads with about `limit` rows of a log more; True when there is more to do at once."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 
 from edge_agent.integrity.statement import Answer
-from edge_agent.store.database import transaction
 from tools.office import intervals
 from tools.office.batch import Batch, Run
 from tools.office.chain import Chain
@@ -19,11 +16,24 @@ from tools.office.errors import StoreError
 from tools.office.head import Statement
 from tools.office.intervals import Span
 from tools.office.items import EventRow
-from tools.office.store import check, later, logs, reading
-from tools.office.store.base import DOUBLE, Account, Cursor, DeviceState, LogState, Page, StoredEvent, Taken
+from tools.office.store import check, edges, later, logs, reading
+from tools.office.store.base import (
+    DOUBLE,
+    Account,
+    Cursor,
+    DeviceState,
+    Edges,
+    LogState,
+    Page,
+    StoredEvent,
+    Taken,
+)
+from tools.office.store.transactions import errors as _errors
+from tools.office.store.transactions import snapshot as _snapshot
+from tools.office.store.transactions import transaction as _transaction
 
 MAX_GAPS = 64  # gaps named in a receipt, for each device
-SCHEMAS = [Path(__file__).with_name(f"schema_v{version}.sql") for version in (1, 2, 3)]
+SCHEMAS = [Path(__file__).with_name(f"schema_v{version}.sql") for version in (1, 2, 3, 4)]
 VERSION = len(SCHEMAS)
 
 Writes = list[tuple[object, ...]]
@@ -34,16 +44,22 @@ _ADD_EVENT = (
 
 
 class SqliteStore:
-    """base.Store on one file in `folder`; a second process on the same folder is refused."""
+    """base.Store on one file in `folder`; a second server on the same folder is refused.
 
-    def __init__(self, folder: Path) -> None:
+    A command that is over soon works beside the server: it needs no lock when the tables are there already.
+    """
+
+    def __init__(self, folder: Path, *, command: bool = False) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(folder / "office.lock")
+            self._lock: int | None = None
+            if not command or _version(folder / "office.db") != VERSION:
+                self._lock = _lock(folder / "office.lock")
             self._write = apsw.Connection(str(folder / "office.db"))
             _prepare(self._write)
             self._read = apsw.Connection(str(folder / "office.db"), flags=apsw.SQLITE_OPEN_READONLY)
             self._read.set_busy_timeout(5_000)
+            self.edges: Edges = edges.SqliteEdges(self._write, self._read)
         except (apsw.Error, OSError) as error:
             raise StoreError(f"{folder}: the database can't be opened: {error}") from error
 
@@ -53,9 +69,10 @@ class SqliteStore:
             self._write.execute("INSERT OR IGNORE INTO site (id) VALUES (?)", (site,))
             return int(self._write.execute("SELECT key FROM site WHERE id = ?", (site,)).get)
 
-    def take(self, batch: Batch, stored_ms: int) -> Taken:
+    def take(self, batch: Batch, stored_ms: int, public_key: bytes | None = None) -> Taken:
         """base.Store.take"""
         with _transaction(self._write):
+            edges.admit(self._write, batch.site_key, batch.edge, public_key, stored_ms)
             return _Intake(self._write, batch, stored_ms).take()
 
     def check(self, site_key: int, device: int, chain: Chain, now_ms: int, limit: int) -> bool:
@@ -63,10 +80,11 @@ class SqliteStore:
         with _transaction(self._write):
             return check.follow(self._write, site_key, device, chain, now_ms, limit)
 
-    def take_head(self, site_key: int, said: Statement, now_ms: int) -> Answer:
+    def take_head(self, site_key: int, said: Statement, now_ms: int, public_key: bytes | None = None) -> Answer:
         """base.Store.take_head"""
         with _transaction(self._write):
-            return logs.take(self._write, site_key, said, set(), now_ms)
+            edges.admit(self._write, site_key, said.head.edge, public_key, now_ms)
+            return logs.take(self._write, site_key, said, {public_key} if public_key else set(), now_ms)
 
     def check_heads(self, now_ms: int, limit: int) -> bool:
         """base.Store.check_heads"""
@@ -109,7 +127,8 @@ class SqliteStore:
         with _errors():
             self._read.close()
             self._write.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 class _Intake:
@@ -265,31 +284,6 @@ class _Intake:
                 self._db.execute("INSERT INTO span VALUES (?,?,?,?)", (self._site, device, first, last))
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise StoreError(f"the database could not do it: {error}") from error
-
-
-@contextmanager
-def _transaction(db: apsw.Connection) -> Iterator[None]:
-    with _errors(), transaction(db):
-        yield
-
-
-@contextmanager
-def _snapshot(db: apsw.Connection) -> Iterator[None]:
-    """One state of the database for all reads within."""
-    with _errors():
-        db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            db.execute("COMMIT")
-
-
 def _lock(path: Path) -> int:
     """Hold `path` as long as this process lives; its text is our process id."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -302,6 +296,17 @@ def _lock(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+def _version(path: Path) -> int:
+    """Of the tables in this file; 0: there is none."""
+    if not path.exists():
+        return 0
+    db = apsw.Connection(str(path))
+    db.set_busy_timeout(5_000)
+    found = db.pragma("user_version")
+    db.close()
+    return int(str(found))
 
 
 def _prepare(db: apsw.Connection) -> None:

@@ -19,7 +19,7 @@ from tools.office.batch import MAX_BODY, decode
 from tools.office.errors import RequestError
 from tools.office.tests.makers import Device, body
 from tools.office.tests.process import Server, batches, configure, minted, running, upload_headers
-from tools.office.web.upload import unzip
+from tools.office.web.body import unzip
 
 
 def log_rows(rows: list[list[Any]], start: int = 1) -> list[Row]:
@@ -121,8 +121,8 @@ def test_a_bomb_is_not_unpacked_beyond_the_limit() -> None:
     bomb = gzip.compress(bytes(200 << 20))
     tracemalloc.start()
     with pytest.raises(RequestError, match="at most"):
-        unzip(bomb)
+        unzip(bomb, MAX_BODY, "")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3 * MAX_BODY
-    assert len(unzip(gzip.compress(bytes(MAX_BODY)))) == MAX_BODY
+    assert len(unzip(gzip.compress(bytes(MAX_BODY)), MAX_BODY, "")) == MAX_BODY

@@ -318,6 +318,7 @@ def test_https(tmp_path: Path) -> None:
     config = configure(tmp_path, extra='tls_cert = "office.pem"\ntls_key = "office.key"')
     (tmp_path / "office.pem").write_bytes(cert.public_bytes(pem))
     (tmp_path / "office.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    (tmp_path / "office.key").chmod(0o600)
     trusting = ssl.create_default_context(cafile=tmp_path / "office.pem")
     with running(config) as server:
         line = http.client.HTTPSConnection("localhost", server.port, timeout=20, context=trusting)

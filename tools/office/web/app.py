@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from tools.office.errors import RequestError, StoreError
 from tools.office.service import Office
-from tools.office.web import api, pages, upload
+from tools.office.web import api, edges, pages, upload
 from tools.office.web.guard import Guard, refusal
 
 DESCRIPTION = "Receives batches of events from the sites' edge agents and shows what it holds."
@@ -36,6 +36,7 @@ def build(office: Office) -> FastAPI:
     app.include_router(upload.router(office))
     app.include_router(api.router(office))
     shown = pages.install(app, office)
+    edges.install(app, office, shown)
 
     def answer(request: Request, status: int, field: str, message: str, text: str) -> Response:
         if request.url.path.startswith("/api/"):

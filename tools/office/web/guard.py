@@ -8,11 +8,15 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
+from edge_agent import throttle
+from edge_agent.sync.signing import NONCE_PATH
 from tools.office.config import LOOPBACK
+from tools.office.errors import StoreError
+from tools.office.gate import WaitError
 from tools.office.service import Office
 
 VIEWER_COOKIE = "viewer"
-OPEN_PATHS = ("/healthz", "/login", "/gatepost.css")
+OPEN_PATHS = ("/healthz", "/login", "/gatepost.css", NONCE_PATH)
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'",
@@ -30,6 +34,11 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
+def source_of(request: Request) -> str:
+    """Where a request comes from, as wrong tries are counted; behind a proxy everybody is the proxy."""
+    return throttle.source_of(request.client.host if request.client else None)
+
+
 def refusal(status: int, field: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error as every answer of the API gives it."""
     return JSONResponse({"error": {"field": field, "message": message}}, status, headers)
@@ -43,12 +52,12 @@ class Guard:
 
     async def __call__(self, request: Request, following: Next) -> Response:
         """Refuse, or hand on and add the headers."""
-        answer = self._refused(request) or await following(request)
+        answer = await self._refused(request) or await following(request)
         for name, value in HEADERS.items():
             answer.headers.setdefault(name, value)
         return answer
 
-    def _refused(self, request: Request) -> Response | None:
+    async def _refused(self, request: Request) -> Response | None:
         if request.method == "POST":  # uploads carry their own token
             return None
         # Without a token only this machine is served; a foreign page that has its own name point here must not read.
@@ -60,8 +69,16 @@ class Guard:
         path = request.url.path
         if path in OPEN_PATHS:
             return None
-        if self._office.may_look(bearer(request) or request.cookies.get(VIEWER_COOKIE, "")):
+        gate = self._office.gate
+        if gate.has_pass(request.cookies.get(VIEWER_COOKIE, "")):
             return None
+        try:
+            if await gate.may_look(bearer(request), source_of(request)):
+                return None
+        except WaitError as error:
+            return refusal(429, error.field, error.message, {"Retry-After": str(error.wait_s)})
+        except StoreError as error:
+            return refusal(503, "store", str(error), {"Retry-After": "1"})
         if path.startswith("/api/") or path == "/openapi.json":
             return refusal(401, "authorization", "not accepted", {"WWW-Authenticate": "Bearer"})
         return RedirectResponse("/login", 303)

@@ -146,6 +146,62 @@ class HistoryAnswer(BaseModel):
     next_after: int | None
 
 
+class Nonce(BaseModel):
+    """What an edge has to sign its next request with."""
+
+    v: int
+    nonce: str
+
+
+class Enrolled(BaseModel):
+    """An edge may send by its key from now on."""
+
+    v: int
+    site: str
+    edge: str
+    enrolled_ms: int
+
+
+class EdgeAnswer(BaseModel):
+    """An edge with a key of its own."""
+
+    site: str
+    edge: str
+    key: str = Field(description="fingerprint of its public key")
+    enrolled_ms: int
+    revoked_ms: int | None
+    seen_ms: int | None = Field(description="its last batch")
+
+
+class StepAnswer(BaseModel):
+    """What was done with an edge's key. what: code, enrolled, replaced or revoked."""
+
+    site: str
+    edge: str
+    what: str
+    key: str | None
+    source: str
+    at_ms: int
+
+
+class AlarmAnswer(BaseModel):
+    """Wrong tries that had to wait. kind: login, token, code, edge or code_used."""
+
+    kind: str
+    source: str
+    tries: int
+    first_ms: int
+    last_ms: int
+
+
+class EdgesAnswer(BaseModel):
+    """The edges, what was done with their keys (latest first), wrong tries of the last 30 days."""
+
+    edges: list[EdgeAnswer]
+    steps: list[StepAnswer]
+    alarms: list[AlarmAnswer]
+
+
 class Health(BaseModel):
     """The server answers."""
 

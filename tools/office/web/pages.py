@@ -14,15 +14,17 @@ from edge_agent import event_words as words
 from edge_agent.web.language import LANGUAGE_COOKIE, Words, language_of
 from edge_agent.web.page import STATIC
 from tools.office.errors import RequestError
+from tools.office.gate import WaitError
 from tools.office.intervals import Span, within
 from tools.office.service import Office
 from tools.office.store.base import LOG_REASONS, UNPROVEN, Cursor, DeviceState, LogState, StoredEvent
-from tools.office.web import views
-from tools.office.web.guard import VIEWER_COOKIE
+from tools.office.web import body, views
+from tools.office.web.guard import VIEWER_COOKIE, source_of
 from tools.office.web.texts import TEXTS
 
 HERE = Path(__file__).parent
 PAGE_EVENTS = 50
+GUESSED_MS = 7 * 86_400_000  # so long the overview tells of wrong tries
 YEAR_S = 365 * 86_400
 MAX_FORM = 4_096
 SILENT_MS = 15 * 60_000  # a device that was not heard of for so long is shown as such
@@ -106,6 +108,7 @@ class Pages:
             filtered=any(query.values()),
             trouble=len(trouble) + len(disputed),
             any_device=bool(states),
+            guessed=len(await office.read(office.store.edges.alarms, office.now_ms() - GUESSED_MS, 100)),
             events=[self._event(event, t, names, misfits) for event in page.events],
             older=_older(query, page.older),
             newest="?" + urlencode({name: value for name, value in query.items() if value}) if before else None,
@@ -141,7 +144,7 @@ class Pages:
             "role": t(ROLES.get(state.role or 0, "edge" if edge else "other")),
             "firmware": state.firmware,
             "battery": f"{state.battery_mv / 1000:.2f} V" if state.battery_mv else None,
-            "contact": t("never") if age is None else _ago(t, age),
+            "contact": t("never") if age is None else ago(t, age),
             "contact_at": views.moment(state.last_contact_ms, office.config.utc_offset_min),
             "silent": age is not None and age > SILENT_MS,
             "records": _records(state, t),
@@ -215,21 +218,22 @@ def install(app: FastAPI, office: Office) -> Pages:
 
     @routes.get("/login")
     async def login(request: Request) -> Response:
-        return pages.render(request, "login.html", wrong=False)
+        return pages.render(request, "login.html", problem="")
 
     @routes.post("/login")
     async def enter(request: Request) -> Response:
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_FORM:
-                raise RequestError("token", f"must have at most {MAX_FORM} bytes", 413)
-        token = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0]
-        if not office.may_look(token):
-            return pages.render(request, "login.html", 401, wrong=True)
+        form = await body.read(request, None, MAX_FORM, "a token is shorter")
+        token = parse_qs(form.decode("utf-8", "replace")).get("token", [""])[0]
+        t = pages.words(request)
+        try:
+            if not await office.gate.may_look(token, source_of(request)):
+                return pages.render(request, "login.html", 401, problem=t("login_wrong"))
+        except WaitError as error:
+            return pages.render(request, "login.html", 429, problem=t("login_wait", error.wait_s))
         answer = RedirectResponse("/", 303)
         secure = office.config.tls is not None
-        answer.set_cookie(VIEWER_COOKIE, token, max_age=YEAR_S, httponly=True, samesite="strict", secure=secure)
+        known = office.gate.viewer_pass
+        answer.set_cookie(VIEWER_COOKIE, known, max_age=YEAR_S, httponly=True, samesite="strict", secure=secure)
         return answer
 
     app.include_router(routes)
@@ -282,7 +286,8 @@ def _records(state: DeviceState, t: Words) -> list[tuple[str, str]]:
     return shown
 
 
-def _ago(t: Words, age_ms: int) -> str:
+def ago(t: Words, age_ms: int) -> str:
+    """How long something is past."""
     minutes = age_ms // 60_000
     if minutes < 1:
         return t("just_now")

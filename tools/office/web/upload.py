@@ -1,52 +1,104 @@
-"""Takes a site's batches: the token first, then at most MAX_BODY bytes, also unpacked, then all or nothing."""
+"""What edges send: their enrolment, batches. Who it is first, then at most so many bytes, then all or nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
+import json
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from edge_agent.enrolment import VERSION
+from edge_agent.sync.signing import NEXT_PIN_HEADER, NONCE_HEADER, NONCE_PATH
 from tools.office.batch import MAX_BODY
 from tools.office.errors import RequestError, StoreError
+from tools.office.gate import Sender, WaitError, request_of
 from tools.office.head import MAX_BODY as MAX_HEAD
 from tools.office.service import Office
-from tools.office.web.guard import bearer, refusal
-from tools.office.web.models import ErrorAnswer, HeadAnswer, Receipt
+from tools.office.web import body
+from tools.office.web.guard import refusal, source_of
+from tools.office.web.models import Enrolled, ErrorAnswer, HeadAnswer, Nonce, Receipt
 
-BODY_DEADLINE_S = 60.0
 CONTENT_TYPE = "application/cbor"
-IDENTITY, GZIP = "identity", "gzip"
-GZIP_BITS = 31  # zlib's wbits for exactly one gzip member
+JSON = "application/json"
+MAX_ENROLMENT = 2_048
+FEWER = "send fewer rows at once"
+Take = Callable[[str, bytes, Sender], Awaitable[dict[str, object]]]
 
 
 def router(office: Office) -> APIRouter:
-    """POST /api/v1/sites/{site}/batches"""
+    """POST /api/v1/sites/{site}/batches and .../edges/{edge}/enrolment, GET /api/v1/nonce"""
     routes = APIRouter(tags=["upload"])
-    refusals = {code: {"model": ErrorAnswer} for code in (400, 401, 408, 413, 415, 422, 503)}
+    refusals = {code: {"model": ErrorAnswer} for code in (400, 401, 403, 408, 413, 415, 422, 429, 503)}
+
+    def to_edge(answer: Response) -> Response:
+        """What an edge needs for its next request stands in every answer to one."""
+        answer.headers[NONCE_HEADER] = office.gate.nonces.now()
+        if office.next_pin:
+            answer.headers[NEXT_PIN_HEADER] = office.next_pin
+        return answer
+
+    def refused(error: RequestError | StoreError) -> Response:
+        if isinstance(error, StoreError):
+            return to_edge(refusal(503, "store", str(error), {"Retry-After": "1"}))
+        headers: dict[str, str] = {}
+        if error.status in (408, 413, 415):
+            headers["Connection"] = "close"  # the body was not read: the connection can't be used again
+        if error.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, WaitError):
+            headers["Retry-After"] = str(error.wait_s)
+        return to_edge(refusal(error.status, error.field, error.message, headers))
+
+    async def handed_in(site: str, request: Request, limit: int, take: Take) -> Response:
+        """What an edge sends for its site: who it is, then the body, then `take`."""
+        try:
+            proof = request.headers.get("authorization", "")
+            sender = await office.gate.sender(site, proof, "POST", request.scope["path"], source_of(request))
+        except (RequestError, StoreError) as error:
+            await body.let_go(request)
+            return refused(error)
+        try:
+            raw = await body.read(request, CONTENT_TYPE, limit, FEWER, body.IDENTITY, body.GZIP)
+            sender.check_body(raw)
+            if body.encoding(request) == body.GZIP:
+                raw = await asyncio.to_thread(body.unzip, raw, limit, FEWER)
+            return to_edge(JSONResponse(await take(site, raw, sender)))
+        except (RequestError, StoreError) as error:
+            return refused(error)
+
+    @routes.get(NONCE_PATH, response_model=Nonce, summary="What an edge has to sign its next request with")
+    async def nonce() -> Response:
+        return to_edge(JSONResponse({"v": VERSION, "nonce": office.gate.nonces.now()}))
 
     @routes.post(
         "/api/v1/sites/{site}/batches",
         response_model=Receipt,
         responses=refusals,  # type: ignore[arg-type]  # FastAPI asks for dict[int | str, ...], which is invariant
         summary="Store one batch of a site's events; the receipt says what is missing",
-        openapi_extra={"requestBody": {"required": True, "content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+        openapi_extra={
+            "requestBody": {"required": True, "content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}
+        },
     )
     async def take(site: str, request: Request) -> Response:
-        if not office.may_send(site, bearer(request)):
-            # The body was not read: the connection can't be used again.
-            return refusal(401, "authorization", "not accepted", {"WWW-Authenticate": "Bearer", "Connection": "close"})
+        return await handed_in(site, request, MAX_BODY, office.take)
+
+    @routes.post(
+        "/api/v1/sites/{site}/edges/{edge}/enrolment",
+        response_model=Enrolled,
+        responses=refusals,  # type: ignore[arg-type]  # see above
+        summary="Let an edge in by its one-time code; from then on it sends by its own key",
+        openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": {"type": "object"}}}}},
+    )
+    async def enrol(site: str, edge: str, request: Request) -> Response:
         try:
-            body = await _body(request)
-            if _encoding(request) == GZIP:
-                body = await asyncio.to_thread(unzip, body)
-            return JSONResponse(await office.take(site, body))
-        except RequestError as error:
-            closing = {"Connection": "close"} if error.status in (408, 413, 415) else None
-            return refusal(error.status, error.field, error.message, closing)
-        except StoreError as error:
-            return refusal(503, "store", str(error), {"Retry-After": "1"})
+            raw = await body.read(request, JSON, MAX_ENROLMENT, "a code, a key and a proof need no more")
+            wanted = request_of(_flat_json(raw))
+            since_ms = await office.gate.enrol(site, edge, wanted, source_of(request))
+        except (RequestError, StoreError) as error:
+            return refused(error)
+        return to_edge(JSONResponse({"v": VERSION, "site": site, "edge": edge, "enrolled_ms": since_ms}))
 
     @routes.post(
         "/api/v1/sites/{site}/heads",
@@ -56,60 +108,16 @@ def router(office: Office) -> APIRouter:
         openapi_extra={"requestBody": {"required": True, "content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
     )
     async def take_head(site: str, request: Request) -> Response:
-        if not office.may_send(site, bearer(request)):
-            return refusal(401, "authorization", "not accepted", {"WWW-Authenticate": "Bearer", "Connection": "close"})
-        try:
-            return JSONResponse(await office.take_head(site, await _body(request, MAX_HEAD)))
-        except RequestError as error:
-            closing = {"Connection": "close"} if error.status in (408, 413, 415) else None
-            return refusal(error.status, error.field, error.message, closing)
-        except StoreError as error:
-            return refusal(503, "store", str(error), {"Retry-After": "1"})
+        return await handed_in(site, request, MAX_HEAD, office.take_head)
 
     return routes
 
 
-async def _body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """The body, never more of it than `limit` in memory. Raises RequestError."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != CONTENT_TYPE:
-        raise RequestError("content-type", f"must be {CONTENT_TYPE}", 415)
-    if _encoding(request) not in (IDENTITY, GZIP):
-        raise RequestError("content-encoding", f"must be {GZIP}, or left out", 415)
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
+def _flat_json(raw: bytes) -> object:
+    """One object without any within. Raises RequestError."""
+    if raw.count(b"{") + raw.count(b"[") > 1:
+        raise RequestError("body", "must be one flat object", 400)
     try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                parts.append(part)
-    except TimeoutError as error:
-        raise RequestError("body", f"did not arrive within {BODY_DEADLINE_S:.0f} s", 408) from error
-    return b"".join(parts)
-
-
-def _encoding(request: Request) -> str:
-    return request.headers.get("content-encoding", IDENTITY).strip().lower()
-
-
-def unzip(body: bytes) -> bytes:
-    """What was compressed, never more of it than MAX_BODY in memory. Raises RequestError."""
-    machine = zlib.decompressobj(wbits=GZIP_BITS)
-    try:
-        found = machine.decompress(body, MAX_BODY + 1)
-    except zlib.error as error:
-        raise RequestError("body", f"is no gzip: {error}", 400) from error
-    if len(found) > MAX_BODY:
-        raise _too_large(MAX_BODY)
-    if not machine.eof or machine.unused_data:
-        raise RequestError("body", "is no gzip: " + ("bytes follow it" if machine.eof else "it ends early"), 400)
-    return found
-
-
-def _too_large(limit: int) -> RequestError:
-    return RequestError("body", f"must have at most {limit} bytes: send fewer rows at once", 413)
+        return json.loads(raw)
+    except ValueError as error:
+        raise RequestError("body", "must be JSON", 400) from error
