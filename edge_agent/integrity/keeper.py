@@ -26,7 +26,7 @@ from edge_agent.store.tree import HeadRow, State
 from edge_agent.sync.backoff import Backoff
 
 STEP_ROWS = 1_000  # rows that one job adds
-MAX_GAP = 10_000  # positions without a row; more of them than that is no gap, but a log that somebody changed
+MAX_GAP = 10_000  # positions without a row that the tree states one by one; a longer way begins it anew
 IDLE_S = 30.0
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 600.0
 
@@ -35,11 +35,11 @@ _log = Log("integrity")
 
 
 class Step(NamedTuple):
-    """Rows that were read and hashed: the tree of `before` rows becomes that of `frontier`; more: rows wait behind."""
+    """Rows that were read and hashed: the tree `before` becomes `after`; more: rows wait behind."""
 
-    before: int
+    before: State
+    after: State
     nodes: list[tuple[int, int, bytes]]
-    frontier: Frontier
     more: bool
 
 
@@ -131,26 +131,28 @@ class Keeper:
 
     async def _extend(self) -> None:
         """Takes in what was delivered, and signs it, unless a head still waits for the office."""
+        waiting = self._head is not None and self._head.delivered_ms is None
         while True:
             step = await self._on_reader(self._read, self._state)
             if step is None:
                 break
-            await self._write(
-                partial(trees.extend, before=step.before, nodes=step.nodes, frontier=step.frontier)
-            )
+            if step.after.first_pos != step.before.first_pos:
+                if waiting:
+                    break  # what it needs for its proof is still here
+                _log.warning("the log goes on far away: its tree begins anew", pos=step.after.first_pos)
+            await self._write(partial(trees.extend, before=step.before, after=step.after, nodes=step.nodes))
             self._state = await self._on_reader(trees.state)
             if not step.more:
                 break
-        waiting = self._head is not None and self._head.delivered_ms is None
-        signed = self._head.size if self._head is not None else 0
-        if waiting or self._state.size == signed:
+        root = self._state.frontier.root()
+        signed = self._head.root if self._head is not None else tree.EMPTY_ROOT
+        if waiting or root == signed:
             return
         number = self._head.number + 1 if self._head is not None else 1
         now_ms = self._now_ms()
-        root = self._state.frontier.root()
         head = Head(self._site, self._edge, number, self._state.first_pos, self._state.size, root, now_ms)
         signature = self._identity.sign(signed_bytes(head))
-        row = HeadRow(number, head.size, root, now_ms, self._identity.public, signature, None)
+        row = HeadRow(number, head.size, root, now_ms, self._identity.public, signature, None, head.first_pos)
         await self._write(lambda connection: trees.save_head(connection, row))
         self._head = row
 
@@ -160,20 +162,20 @@ class Keeper:
         rows = trees.rows(connection, state.last_pos, through, STEP_ROWS)
         if not rows:
             return None
-        if rows[-1].pos - state.last_pos > len(rows) + MAX_GAP:
-            raise StoreError(
-                f"the log has no rows between {state.last_pos} and {rows[-1].pos}: it was changed"
-            )
-        frontier = state.frontier.copy()
+        before = state
         nodes: list[tuple[int, int, bytes]] = []
-        expected = state.last_pos + 1
-        for row in rows:
-            while expected < row.pos:
-                frontier.append(self._leaves.gap(expected), nodes, trees.STORED_LEVELS)
-                expected += 1
-            frontier.append(self._leaves.hash(row[:9] + row[10:]), nodes, trees.STORED_LEVELS)
-            expected += 1
-        return Step(state.size, nodes, frontier, rows[-1].pos < through)
+        for at, row in enumerate(rows):
+            if row.pos - state.last_pos > MAX_GAP:
+                # A restored store goes on at positions far away. The office names it; here the tree begins anew.
+                if at:
+                    return Step(before, state, nodes, more=True)
+                state = State(row.pos, Frontier())
+            elif not at:
+                state = State(state.first_pos, state.frontier.copy())
+            for pos in range(state.last_pos + 1, row.pos):
+                state.frontier.append(self._leaves.gap(pos), nodes, trees.STORED_LEVELS)
+            state.frontier.append(self._leaves.hash(row[:9] + row[10:]), nodes, trees.STORED_LEVELS)
+        return Step(before, state, nodes, rows[-1].pos < through)
 
     async def _deliver(self) -> None:
         head = self._head
@@ -202,7 +204,7 @@ class Keeper:
 
     async def _post(self, row: HeadRow, before: int) -> Answer:
         head = Head(
-            self._site, self._edge, row.number, self._state.first_pos, row.size, row.root, row.time_ms
+            self._site, self._edge, row.number, row.first_pos, row.size, row.root, row.time_ms
         )
 
         def make(connection: apsw.Connection) -> bytes:

@@ -36,7 +36,7 @@ class State(NamedTuple):
 
 
 class HeadRow(NamedTuple):
-    """One row of table head; see schema_v5.sql."""
+    """One row of table head; see schema_v5.sql and schema_v7.sql."""
 
     number: int
     size: int
@@ -45,6 +45,7 @@ class HeadRow(NamedTuple):
     public: bytes
     signature: bytes
     delivered_ms: int | None
+    first_pos: int
 
 
 def state(connection: apsw.Connection) -> State:
@@ -64,15 +65,15 @@ def rows(connection: apsw.Connection, after: int, through: int, limit: int) -> l
 
 
 def extend(
-    connection: apsw.Connection, before: int, nodes: Sequence[tuple[int, int, bytes]], frontier: Frontier
+    connection: apsw.Connection, before: State, after: State, nodes: Sequence[tuple[int, int, bytes]]
 ) -> bool:
-    """Makes the tree of `before` rows that of `frontier` by the nodes (level, index, hash); in one transaction.
+    """Makes the one tree the other by the nodes (level, index, hash); in one transaction.
 
-    False, and nothing done, when the tree has another size.
+    False, and nothing done, when the tree is another than `before`. A tree that begins anew writes over the old nodes.
     """
     connection.execute(
-        "UPDATE tree SET size = ?, frontier = ? WHERE size = ?",
-        (frontier.size, frontier.to_bytes(), before),
+        "UPDATE tree SET first_pos = ?, size = ?, frontier = ? WHERE first_pos = ? AND size = ?",
+        (after.first_pos, after.size, after.frontier.to_bytes(), before.first_pos, before.size),
     )
     if not connection.changes():
         return False
@@ -109,7 +110,7 @@ def _place(level: int, index: int) -> int:
 
 def save_head(connection: apsw.Connection, row: HeadRow) -> None:
     """Writes a head down; old ones that the office has go."""
-    connection.execute("INSERT INTO head VALUES (?,?,?,?,?,?,?)", row)
+    connection.execute("INSERT INTO head VALUES (?,?,?,?,?,?,?,?)", row)
     connection.execute(
         "DELETE FROM head WHERE number <= ? AND delivered_ms IS NOT NULL", (row.number - KEPT_HEADS,)
     )

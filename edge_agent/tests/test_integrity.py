@@ -61,7 +61,7 @@ def check(site: Site, rows: list[Row] | None = None) -> trees.State:
     }
     assert all(hashed == node(level, index) for level, index, hashed in stored)
     for row in (trees.HeadRow(*one) for one in connection.execute("SELECT * FROM head")):
-        head = Head("s1", "e1", row.number, 1, row.size, row.root, row.time_ms)
+        head = Head("s1", "e1", row.number, row.first_pos, row.size, row.root, row.time_ms)
         assert fits(head, row.public, row.signature)
         assert row.root == wanted(rows, row.size).root()
     connection.close()
@@ -269,6 +269,32 @@ async def test_an_office_that_lost_heads_is_named_and_gets_its_proof(tmp_path: P
         assert agent.keeper is not None
         await until(lambda: agent.keeper.findings)
         assert f"it has acknowledged {acknowledged}" in agent.keeper.findings[0]
+    wire.close()
+    await office.stop()
+
+
+async def test_a_restored_store_goes_on_with_a_new_tree(tmp_path: Path) -> None:
+    office = Office()
+    await office.start()
+    site = Site(tmp_path, office=office.config(head_pause_s=0))
+    device, wire = site.devices[0], PtyWire(site.link)
+    async with site.agent():
+        await sync(device, wire)
+        for _ in range(300):
+            device.mint()
+        await sync(device, wire, batch=1)
+        await until(lambda: office.heads and office.heads[-1]["size"] >= max(office.rows))
+    far = 1_800_000_000 << 20
+    with store(site) as connection:
+        state = trees.state(connection)
+        connection.execute("UPDATE log SET pos = pos + ? WHERE pos > ?", (far, state.last_pos))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('next_pos', ?)", (far + 1_000,))
+    office.heads.clear()
+    async with site.agent():
+        device.mint(events.SOS, None)
+        await sync(device, wire)
+        await until(lambda: office.heads and office.heads[-1]["first_pos"] > far)
+        await until(lambda: office.heads[-1]["first_pos"] + office.heads[-1]["size"] > max(office.rows))
     wire.close()
     await office.stop()
 

@@ -17,9 +17,10 @@ from tools.office.intervals import Span
 MISFIT, UNPROVEN, DOUBLE = 0, 1, 2  # reasons of a finding
 # reasons of a finding in an edge's log: a position came again with another content; a head contradicts an earlier one,
 # covers less than an earlier one, covers rows that never came, has a root that the rows don't give; its signature does
-# not fit; it was signed with another key than this edge's
-AGAIN, FORKED, SHRUNKEN, ABSENT, UNLIKE, FORGED, OTHER_KEY = range(7)
-LOG_REASONS = ("again", "forked", "shrunken", "absent", "unlike", "forged", "other_key")
+# not fit; it was signed with another key than this edge's; the log goes on far away, as a restored store does; the edge
+# itself states that it has no row there
+AGAIN, FORKED, SHRUNKEN, ABSENT, UNLIKE, FORGED, OTHER_KEY, RESTARTED, GAP = range(9)
+LOG_REASONS = ("again", "forked", "shrunken", "absent", "unlike", "forged", "other_key", "restarted", "gap")
 
 
 class Account(NamedTuple):
@@ -71,7 +72,7 @@ class DeviceState:
 
 
 class LogFinding(NamedTuple):
-    """Positions of an edge's log of which something contradicts, and what (AGAIN ... OTHER_KEY)."""
+    """Positions of an edge's log of which something contradicts, and what (AGAIN ... GAP)."""
 
     reason: int
     first: int

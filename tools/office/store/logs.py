@@ -11,7 +11,18 @@ from edge_agent.integrity.statement import KNOWN, NAMED, PROVE, TAKEN, Answer
 from edge_agent.integrity.tree import Frontier
 from tools.office.batch import Batch
 from tools.office.head import Statement
-from tools.office.store.base import ABSENT, AGAIN, FORGED, FORKED, LOG_REASONS, OTHER_KEY, SHRUNKEN, UNLIKE
+from tools.office.store.base import (
+    ABSENT,
+    AGAIN,
+    FORGED,
+    FORKED,
+    GAP,
+    LOG_REASONS,
+    OTHER_KEY,
+    RESTARTED,
+    SHRUNKEN,
+    UNLIKE,
+)
 
 MAX_FINDINGS = 1_000  # of one log; whoever makes more of them is named by these
 MAX_ABSENT = 100_000  # positions without a row that are gone over one by one
@@ -157,7 +168,7 @@ def _stranger(
 def _contradiction(said: Statement, last: StoredHead) -> int | None:
     head = said.head
     if head.first_pos != last.first_pos:
-        return FORKED
+        return RESTARTED if head.first_pos > last.last_pos else FORKED
     if head.size < last.size:
         return SHRUNKEN
     if head.size == last.size:
@@ -167,6 +178,8 @@ def _contradiction(said: Statement, last: StoredHead) -> int | None:
 
 def _disputed(head: Head, last: StoredHead) -> tuple[int, int]:
     """Positions that the two heads tell differently of."""
+    if head.first_pos > last.last_pos:
+        return last.last_pos + 1, head.first_pos - 1
     if head.size < last.size and head.first_pos == last.first_pos:
         return head.last_pos + 1, last.last_pos
     return head.first_pos, head.last_pos
@@ -229,7 +242,14 @@ def compare(db: apsw.Connection, log: int, now_ms: int, limit: int) -> None:
         values = (checked, branch, base_size, base, base_size, base, attempt + 1)
     else:
         fits = frontier.root() == head.root
-        if not fits:
+        if fits:
+            # The tree has the leaves that say "no row" where none came: so it is the edge that has none.
+            db.execute(
+                "UPDATE OR REPLACE log_finding SET reason = ?"
+                " WHERE log = ? AND reason = ? AND first >= ? AND last <= ?",
+                (GAP, log, ABSENT, head.first_pos + base_size, head.last_pos),
+            )
+        else:
             found(db, log, UNLIKE, head.first_pos + min(base_size, head.size - 1), head.last_pos, now_ms)
         done = frontier.to_bytes() if fits else bytes(head.frontier or b"")
         values = (head.id, branch, head.size, done, head.size, done, 0)

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.identity import Identity, fingerprint
+from edge_agent.integrity.leaves import Leaves
 from edge_agent.integrity.statement import KNOWN, NAMED, PROVE, TAKEN, Answer
 from tools.office import head as heads
 from tools.office.errors import RequestError
@@ -22,8 +23,10 @@ from tools.office.store.base import (
     AGAIN,
     FORGED,
     FORKED,
+    GAP,
     LOG_REASONS,
     OTHER_KEY,
+    RESTARTED,
     SHRUNKEN,
     UNLIKE,
     LogState,
@@ -190,6 +193,28 @@ def test_a_log_that_begins_anew(store: SqliteStore, device: Device) -> None:
     assert findings(store) == [(AGAIN, 1, 5), (SHRUNKEN, 6, 20)]
 
 
+def test_a_store_that_was_restored_goes_on_elsewhere(store: SqliteStore, device: Device) -> None:
+    log = Log()
+    send(store, log.add(device.rows(1, 200)))
+    state_head(store, log.head())
+    new = Log()
+    new.identity, new.pos, new.number = log.identity, 1_000_000_000, 1
+    send(store, new.add(device.rows(201, 400)))
+    assert state_head(store, new.head(first_pos=1_000_000_001)).findings == ["restarted"]
+    send(store, new.add(device.rows(401, 500)))
+    assert state_head(store, new.head(first_pos=1_000_000_001)).state == TAKEN
+    assert findings(store) == [(RESTARTED, 11, 1_000_000_000)]
+
+
+def test_a_position_of_which_the_edge_says_that_it_has_no_row(store: SqliteStore, device: Device) -> None:
+    log = Log()
+    rows = log.add(device.rows(1, 200))
+    log.leaves[4] = Leaves("lakeside", "pi-1").gap(5)
+    send(store, rows[:4] + rows[5:])
+    state_head(store, log.head())
+    assert findings(store) == [(GAP, 5, 5)]
+
+
 def test_another_key(store: SqliteStore, device: Device) -> None:
     log = Log()
     send(store, log.add(device.rows(1, 200)))
@@ -335,4 +360,4 @@ def test_over_http_and_on_the_page(tmp_path: Path, device: Device) -> None:
         assert "signed to row 10" in en
         assert any(line["event"] == "an edge's log contradicts" for line in server.log())
     assert set(TOKENS) == {"lakeside", "east"}
-    assert len(LOG_REASONS) == 7
+    assert len(LOG_REASONS) == 9

@@ -49,6 +49,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "log_shrunken": ("日志变短（边缘可能恢复了旧备份）{}", "log became shorter (an old backup was restored?): {}"),
     "log_absent": ("已签名但未收到的行 {}", "signed, but never received: {}"),
     "log_unlike": ("收到的行与签名不符 {}", "signature is for other rows: {}"),
+    "log_restarted": ("日志跳号续写（边缘已从备份恢复）{}", "log goes on elsewhere (restored from a backup): {}"),
+    "log_gap": ("边缘声明没有的行 {}", "the edge says that it has no rows {}"),
     "log_forged": ("签名无效 {}", "signature is not genuine: {}"),
     "log_other_key": ("签名密钥不是此边缘代理的 {}", "signed by another key than this edge's: {}"),
     "ago": ("{}前", "{} ago"),
