@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,8 @@ import apsw
 import pytest
 
 from tools.office.errors import StoreError
-from tools.office.store.base import Store
-from tools.office.store.sqlite import SqliteStore
+from tools.office.store.base import Code, Store
+from tools.office.store.sqlite import VERSION, SqliteStore
 from tools.office.tests.makers import Device
 from tools.office.tests.store_suite import StoreSuite, check, exact, state, take
 
@@ -92,4 +93,22 @@ def test_every_commit_is_on_the_disk(tmp_path: Path) -> None:
     assert store._write.pragma("journal_mode") == "wal"
     assert store._write.pragma("synchronous") == 2
     assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3)  # the WAL-reset bug is older
+    store.close()
+
+
+def test_version_3_knew_no_edges(tmp_path: Path) -> None:
+    """As a server of that time left it: 60 events, a signed head; edges can be enrolled at it."""
+    shutil.copy(Path(__file__).with_name("databases") / "office-v3.db", tmp_path / "office.db")
+    store = SqliteStore(tmp_path)
+    assert store._write.pragma("user_version") == VERSION
+    device = Device(101)
+    device.work(100)
+    assert [one.payload for one in store.history("lakeside", 101, 0, 1_000)] == [
+        one.payload for one in device.journal[:60]
+    ]
+    assert [(one.edge, one.head) for one in store.logs()] == [("pi-1", 1)]
+    assert (store.edges.edges(), store.edges.steps(10), store.edges.alarms(0, 10)) == ([], [], [])
+    key = store.site_key("lakeside")
+    store.edges.make_code(key, "pi-1", Code(bytes(32), b"", 2_000), 1_000)
+    assert store.edges.redeem(key, "pi-1", bytes(32), b"k" * 32, 1_500, "here").outcome == "done"
     store.close()
