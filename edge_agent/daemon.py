@@ -15,7 +15,7 @@ from edge_agent.config import Config
 from edge_agent.counters import Rejects
 from edge_agent.down_piv import DownCounter
 from edge_agent.entries import Job, Own, Revoked
-from edge_agent.errors import ConfigError, EdgeError, StoreClosedError
+from edge_agent.errors import ConfigError, EdgeError, StoreClosedError, StoreError
 from edge_agent.ingest import Ingest, Limits
 from edge_agent.integrity.keeper import Keeper
 from edge_agent.link import LinkSettings, Session, Shared
@@ -26,7 +26,7 @@ from edge_agent.service.heartbeat import Heartbeat, language
 from edge_agent.service.notify import Notifier
 from edge_agent.store import devices, loose
 from edge_agent.store import keys as key_store
-from edge_agent.store.database import transaction
+from edge_agent.store.database import TRANSIENT, transaction
 from edge_agent.store.devices import Ledger
 from edge_agent.store.firmware import UpdateRow
 from edge_agent.switchboard import Switchboard
@@ -219,9 +219,7 @@ class Agent:
         for port in self.ports:
             await port.stop()
         await self.status.stop()
-        if committed:
-            with transaction(self.database.writer):
-                devices.set_meta(self.database.writer, devices.CLEAN_STOP, 1)
+        committed = committed and devices.ended_cleanly(self.database.writer)
         self.database.close()
         self.log.info("stopped", committed=committed)
 
@@ -388,7 +386,10 @@ async def run(config_path: Path | str) -> None:
     config = configuration.load(config_path)
     clock = Clock(config.rehearsal)
     logs.configure(config.log_level, clock.now_ms)
-    agent = Agent(config, clock)
+    try:
+        agent = Agent(config, clock)
+    except TRANSIENT as failure:
+        raise StoreError(f"the store can't be used, is the disk full or broken? ({failure})") from failure
     left = hang.arm(config.data_dir)
     if left:
         agent.log.error("the last run hung or crashed; its threads stood here", stacks=left)

@@ -12,6 +12,7 @@ from typing import IO
 import apsw
 
 from edge_agent.errors import StoreError
+from edge_agent.store import wal
 
 FILE_NAME = "edge.sqlite"
 LOCK_NAME = "agent.lock"
@@ -61,6 +62,7 @@ def settle(connection: apsw.Connection, steps: list[str]) -> int:
     mode = connection.pragma("journal_mode", "wal")
     if mode != "wal":
         raise StoreError(f"the file system of data_dir does not support WAL (got {mode})")
+    wal.write_again(connection)
     connection.pragma("synchronous", "full")
     connection.pragma("wal_autocheckpoint", 4_000)
     connection.pragma("journal_size_limit", 64 * 1024 * 1024)
@@ -97,9 +99,13 @@ class Database:
             raise StoreError(f"data_dir can't be used: {error.strerror} ({folder.name})") from error
         self.path = folder / FILE_NAME
         try:
+            # Private from its first moment on: one that a kill left open to others would be refused at the next start.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self.writer = apsw.Connection(str(self.path))
             self.path.chmod(0o600)
             self.found_version = settle(self.writer, schema_steps() if steps is None else steps)
+        except OSError as error:
+            raise StoreError(f"the store can't be opened: {error.strerror}") from error
         except apsw.NotADBError as error:
             raise StoreError(
                 f"{FILE_NAME} is no SQLite file: move it aside, the devices send again"

@@ -8,6 +8,7 @@ import apsw
 import cbor2
 
 from edge_agent.coverage import Coverage
+from edge_agent.store.database import TRANSIENT, transaction
 
 
 class Ledger:
@@ -124,3 +125,13 @@ def meta(connection: apsw.Connection, name: str) -> int:
 def set_meta(connection: apsw.Connection, name: str, value: int) -> None:
     """Sets one of the agent's own counters."""
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
+
+
+def ended_cleanly(connection: apsw.Connection) -> bool:
+    """Tells the next start that all ended as it should. False when the disk doesn't take that: a crash, then."""
+    try:
+        with transaction(connection):
+            set_meta(connection, CLEAN_STOP, 1)
+    except TRANSIENT:
+        return False
+    return True

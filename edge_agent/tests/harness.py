@@ -43,6 +43,8 @@ def free_udp_port() -> int:
 class Site:
     """The files of one edge; devices 7, 8 ... with keys by their number."""
 
+    name = "s1"
+
     def __init__(self, folder: Path, devices: int = 2, **tables: str) -> None:
         self.folder = folder
         self.link = folder / "ttyA"
@@ -58,7 +60,7 @@ class Site:
                 f'[[port]]\nkind = "udp"\nname = "U"\nlisten = "127.0.0.1:{self.udp_port}"\n'
             )
         self.config_path.write_text(
-            '[edge]\nsite = "s1"\nid = "e1"\ndata_dir = "data"\n[devices]\nfile = "devices.toml"\n'
+            f'[edge]\nsite = "{self.name}"\nid = "e1"\ndata_dir = "data"\n[devices]\nfile = "devices.toml"\n'
             f'[status]\nlisten = "127.0.0.1:0"\n{ports}{office}{more}'
         )
         keys = self.folder / "devices.toml"

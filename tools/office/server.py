@@ -104,7 +104,8 @@ async def _serve(config: Config, store: SqliteStore, clock: Clock, listener: soc
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     _log.info("listening", url=f"http{'s' if config.tls else ''}://{shown}:{port}", sites=len(config.sites))
-    await server.serve(sockets=[listener])
+    with contextlib.suppress(SystemExit):  # uvicorn's way of saying that the application did not start
+        await server.serve(sockets=[listener])
     if not server.started:
         raise StoreError("the office could not start; the lines above say why")
 

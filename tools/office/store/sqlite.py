@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from edge_agent.integrity.statement import Answer
+from edge_agent.store import wal
 from tools.office import intervals
 from tools.office.batch import Batch, Run
 from tools.office.chain import Chain
@@ -312,6 +313,7 @@ def _version(path: Path) -> int:
 def _prepare(db: apsw.Connection) -> None:
     db.set_busy_timeout(5_000)
     db.execute("PRAGMA journal_mode = WAL")
+    wal.write_again(db)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
     db.execute("PRAGMA cache_size = -65536")
