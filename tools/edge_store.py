@@ -40,6 +40,14 @@ def add(commands: Any) -> None:
         help="with --replace: also one that holds events which the office lacks",
     )
     restore.set_defaults(handler=_restore)
+    downgrade = commands.add_parser(
+        "downgrade", help="hand the store to an older version; the agent must not run"
+    )
+    downgrade.add_argument("--config", type=Path, required=True, metavar="FILE", help="edge.toml")
+    downgrade.add_argument(
+        "--schema", type=int, required=True, help="the store version that the older one knows"
+    )
+    downgrade.set_defaults(handler=_downgrade)
 
 
 def _load(path: Path) -> Any:
@@ -79,6 +87,21 @@ def _named(path: Path) -> tuple[Path, ...]:
     if len({file.name for file in found}) < len(found):
         raise ToolError(f"{path}: two of the files that it names have the same name; back them up by hand")
     return tuple(found)
+
+
+def _downgrade(wanted: argparse.Namespace) -> int:
+    from tools import restore
+
+    config = _load(wanted.config)
+    aside = restore.downgrade(config.data_dir, wanted.schema, time.time_ns() // 1_000_000)
+    if aside is None:
+        print(f"{config.data_dir}: the store is of version {wanted.schema} or older; it stays as it is")
+    else:
+        print(
+            f"{config.data_dir}: the store is of version {wanted.schema} now, every event in it; "
+            f"the newer one is in {aside}"
+        )
+    return 0
 
 
 def _progress() -> Any:

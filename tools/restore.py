@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from edge_agent.errors import StoreError
 from edge_agent.store import copies
 from edge_agent.store.copies import Contents, Marks
 from edge_agent.store.database import FILE_NAME, own, schema_steps
+from edge_agent.store.downgrade import convert
 from tools import backup
 from tools.backup import Manifest
 from tools.errors import ToolError
@@ -56,14 +59,8 @@ def restore(
         )
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with own(data_dir):
-            work = data_dir / "restore.part"
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(mode=0o700)
-            try:
-                return _put(data_dir, source, work, manifest, now_ms, replace=replace, abandon=abandon)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+        with own(data_dir), _workplace(data_dir) as work:
+            return _put(data_dir, source, work, manifest, now_ms, replace=replace, abandon=abandon)
     except StoreError as error:
         raise ToolError(str(error)) from error
     except OSError as error:
@@ -91,37 +88,50 @@ def _put(
     copies.check(work / FILE_NAME)
     copies.make_fit(work / FILE_NAME, manifest.made_ms, now_ms, later)
     copies.check(work / FILE_NAME)
-    _sync(work / FILE_NAME)
-    beside = [path for path in sorted(work.iterdir()) if path.name != FILE_NAME]
-    changed = [
-        p
-        for p in beside
-        if (data_dir / p.name).exists() and p.read_bytes() != (data_dir / p.name).read_bytes()
-    ]
+    beside = [path for path in sorted(work.iterdir()) if path.name != FILE_NAME and not _same(path, data_dir)]
+    changed = [path for path in beside if (data_dir / path.name).exists()]
     if changed and not replace:
         raise ToolError(
             f"{data_dir}: {changed[0].name} is there and is another one; "
             "--replace keeps it aside and takes the backup's"
         )
+    return Done(manifest, _switch(data_dir, work, beside, now_ms))
+
+
+def _switch(data_dir: Path, work: Path, beside: list[Path], now_ms: int) -> Path | None:
+    """Files of the work place into data_dir, the store last; what they replace goes aside -> where it is."""
+    there = data_dir / FILE_NAME
+    replaced = [data_dir / path.name for path in beside if (data_dir / path.name).exists()]
     aside = None
-    if there.exists() or changed:
+    if there.exists() or replaced:
         aside = data_dir / f"{ASIDE}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now_ms / 1000))}"
         aside.mkdir(mode=0o700)
-        for name in (*_FILES[1:], *(path.name for path in changed)):
-            # A WAL that stayed would be taken for the new store's.
+        for name in _FILES[1:]:
             if (data_dir / name).exists():
-                (data_dir / name).rename(aside / name)
-        if there.exists():
-            os.link(there, aside / FILE_NAME)
+                (data_dir / name).rename(aside / name)  # a WAL that stayed would be taken for the new store's
+        for path in (*replaced, there):
+            if path.exists():
+                os.link(path, aside / path.name)
         _sync(aside)
-    for path in beside:
-        path.replace(data_dir / path.name)
     owner = data_dir.stat()
-    for path in (work / FILE_NAME, *(data_dir / p.name for p in beside)):
+    for path in (*beside, work / FILE_NAME):
         os.chown(path, owner.st_uid, owner.st_gid)
-    (work / FILE_NAME).replace(there)
+        path.chmod(0o600)
+        _sync(path)
+        path.replace(data_dir / path.name)
     _sync(data_dir)
-    return Done(manifest, aside)
+    return aside
+
+
+@contextmanager
+def _workplace(data_dir: Path) -> Iterator[Path]:
+    work = data_dir / "restore.part"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(mode=0o700)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _present(store: Path) -> Contents | None:
@@ -165,9 +175,41 @@ def _marks(store: Path) -> Marks | None:
         return None
 
 
+def _same(path: Path, data_dir: Path) -> bool:
+    there = data_dir / path.name
+    return there.exists() and there.read_bytes() == path.read_bytes()
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def downgrade(data_dir: Path, version: int, now_ms: int) -> Path | None:
+    """The store as one of an older version, for the program that was here before -> where the newer one is kept.
+
+    None: it is none newer than that. Nothing is lost and nothing repeats: it is the same store. Raises ToolError.
+    """
+    there = data_dir / FILE_NAME
+    try:
+        with own(data_dir):
+            if not there.exists():
+                return None
+            found = _present(there)
+            if found is None:
+                raise ToolError(f"{there}: is damaged: restore a backup")
+            if found.schema <= version:
+                return None
+            with _workplace(data_dir) as work:
+                convert(there, work / FILE_NAME, version)
+                same = copies.check(work / FILE_NAME)
+                if same != found._replace(schema=version):
+                    raise ToolError(f"{there}: not all of it could be taken along; it is as it was")
+                return _switch(data_dir, work, [], now_ms)
+    except StoreError as error:
+        raise ToolError(str(error)) from error
+    except OSError as error:
+        raise ToolError(f"{error.filename or data_dir}: {error.strerror or error}") from error

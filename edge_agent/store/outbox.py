@@ -23,6 +23,11 @@ _OLDEST = {
     lane: f"SELECT pos, received_ms FROM log WHERE pos > ? AND pos <= ? AND {where} ORDER BY pos LIMIT 1"  # noqa: S608 - constants
     for lane, where in _WHERE.items()
 }
+_EVENTS = {
+    lane: "SELECT coalesce(sum(last_seq - first_seq + 1), 0) FROM log WHERE pos BETWEEN ? AND ?"  # noqa: S608 - constants
+    f" AND {where} AND pos NOT IN (SELECT pos FROM refused)"
+    for lane, where in _WHERE.items()
+}
 Receipts = dict[int, tuple[int, list[list[int]]]]  # device -> complete to, missing ranges
 
 
@@ -181,16 +186,21 @@ def refusals(connection: apsw.Connection) -> tuple[int, Refused | None]:
 
 
 def move(connection: apsw.Connection, by: int) -> None:
-    """Every row above its lane's cursor has moved by so many positions: what is known of them moves along."""
+    """Every row above its lane's cursor has moved by so many positions, and is to be delivered there.
+
+    Those that were delivered ahead, too: the office has their events, but no row of these positions.
+    """
     knows_refused = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'refused'").get
     for name, lane in lanes(connection).items():
-        if lane.ahead:
-            ahead = cbor2.dumps([(first + by, last + by) for first, last in lane.ahead])
-            connection.execute("UPDATE lane SET ahead = ? WHERE name = ?", (ahead, name))
         if knows_refused:
             connection.execute(
                 "UPDATE refused SET pos = pos + ? WHERE lane = ? AND pos > ?", (by, name, lane.cursor)
             )
+        for first, last in lane.ahead:
+            again = connection.execute(_EVENTS[name], (first + by, last + by)).get
+            connection.execute("UPDATE lane SET delivered = delivered - ? WHERE name = ?", (again, name))
+        if lane.ahead:
+            connection.execute("UPDATE lane SET ahead = x'80' WHERE name = ?", (name,))
 
 
 def _spans(value: bytes = b"\x80") -> list[tuple[int, int]]:

@@ -19,8 +19,9 @@ import pytest
 from edge_agent import own_events
 from edge_agent.down_piv import DownCounter
 from edge_agent.identity import load_or_make
-from edge_agent.store import copies, devices
-from edge_agent.store.database import FILE_NAME, Database, transaction
+from edge_agent.store import copies, devices, outbox
+from edge_agent.store import events as store_events
+from edge_agent.store.database import FILE_NAME, Database, migrate, schema_steps, transaction
 from edge_agent.tests.device import PtyWire, UdpWire, Wire, sync
 from edge_agent.tests.harness import OWN, Process, Site, until
 from gatelink import events
@@ -453,4 +454,85 @@ def test_old_stores_are_backed_up_restored_and_gone_on_with(tmp_path: Path, old:
     assert min(moved) == made.made_ms // 1000 * (1 << 20) + 1
     assert devices.meta(database.writer, devices.NEXT_POS) == max(moved) + 1
     assert devices.load_sessions(database.writer) == {}
+    database.close()
+
+
+def all_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    with apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY) as connection:
+        tables = [
+            str(name)
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+            )
+        ]
+        return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in tables}
+
+
+@pytest.mark.parametrize("version", range(1, len(schema_steps())))
+async def test_the_newest_store_goes_back_to_any_version_and_forward_again(
+    tmp_path: Path, version: int
+) -> None:
+    """What a rollback does: nothing is lost, and an agent of that version and of this one go on with it."""
+    site = await small_site(tmp_path)
+    store = tmp_path / "data" / FILE_NAME
+    assert copies.check(store).schema == len(schema_steps())
+    before = all_of(store)
+    old = tmp_path / "old" / FILE_NAME
+    old.parent.mkdir()
+    connection = apsw.Connection(str(old))
+    migrate(connection, schema_steps()[:version])
+    connection.close()
+    arguments = ("downgrade", "--config", str(site.config_path), "--schema", str(version))
+    assert gatepost(*arguments) == 0
+    after = all_of(store)
+    assert after.keys() == all_of(old).keys()
+    assert len(after["log"]) > 2
+    for table, rows in after.items():
+        width = len(rows[0]) if rows else 0  # later versions only ever add columns
+        assert rows == [row[:width] for row in before[table]], table
+    aside = list((tmp_path / "data").glob("replaced-*"))
+    assert [all_of(path / FILE_NAME) for path in aside] == [before]
+    assert gatepost(*arguments) == 0  # again: there is nothing to do
+    Database(tmp_path / "data", steps=schema_steps()[:version]).close()
+    wires: list[Wire] = [PtyWire(site.link), await UdpWire.to(site.udp_port)]
+    async with running(site):
+        await mint_and_sync(site, wires, 10)
+    for device, wire in zip(site.devices, wires, strict=True):
+        site.check(device)
+        wire.close()
+
+
+async def test_a_store_that_an_older_version_has_no_place_for_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = await small_site(tmp_path)
+    store = tmp_path / "data" / FILE_NAME
+    with apsw.Connection(str(store)) as connection:
+        connection.execute("ALTER TABLE log RENAME COLUMN uptime_cs TO uptime")
+    before = all_of(store)
+    arguments = ["downgrade", "--config", str(site.config_path), "--schema"]
+    assert gatepost(*arguments, "3") == 2
+    assert "restore the backup that was made before the upgrade" in capsys.readouterr().err
+    assert gatepost(*arguments, "0") == 2
+    assert "there is no store of version 0" in capsys.readouterr().err
+    assert all_of(store) == before
+    assert not [path for path in (tmp_path / "data").iterdir() if path.is_dir()]
+
+
+def test_rows_that_were_delivered_ahead_are_delivered_again_where_they_are_now(tmp_path: Path) -> None:
+    database = Database(tmp_path / "d")
+    row = (7, 1, 1, 1, 0, 0, 0, 0, 1, 0, None, b"x", None)
+    with transaction(database.writer):
+        store_events.append(database.writer, [(pos, *row) for pos in range(1, 11)])
+        outbox.appended(database.writer, "normal", 10)
+        outbox.delivered(database.writer, "normal", 1, 2, 2, {})
+        outbox.delivered(database.writer, "normal", 5, 7, 3, {})  # live rows overtook
+    database.close()
+    copies.make_fit(tmp_path / "d" / FILE_NAME, 10_000, 20_000, None)
+    database = Database(tmp_path / "d")
+    lane = outbox.lanes(database.writer)["normal"]
+    assert (lane.cursor, lane.ahead, lane.appended, lane.delivered) == (2, [], 10, 2)
+    base = (20 << 20) + 1
+    waits = [pos for (pos,) in database.writer.execute("SELECT pos FROM log WHERE pos > 2")]
+    assert waits == list(range(base, base + 8))
     database.close()
