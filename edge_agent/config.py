@@ -42,7 +42,10 @@ class Office(NamedTuple):
 
 
 class PortConfig(NamedTuple):
-    """One port: serial and rs485 have path and baudrate, rs485 devices and direction, udp has listen."""
+    """One port: serial and rs485 have a path, rs485 devices and direction, dock patterns, udp has listen.
+
+    elsewhere: the paths of all ports that have one.
+    """
 
     kind: str
     name: str
@@ -52,6 +55,8 @@ class PortConfig(NamedTuple):
     reconnect_max_ms: int
     devices: tuple[int, ...] = ()
     direction: str = ""
+    match: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 class DeviceConfig(NamedTuple):
@@ -242,8 +247,10 @@ def _office(
 
 
 # What a port of each kind can't be without; none of it belongs to a port of another kind.
-_NEEDED = {"serial": ("path",), "rs485": ("path", "devices"), "udp": ("listen",)}
-_ONLY = {"path": ("serial", "rs485"), "devices": ("rs485",), "direction": ("rs485",), "listen": ("udp",)}
+_NEEDED = {"serial": ("path",), "rs485": ("path", "devices"), "dock": (), "udp": ("listen",)}
+_ONLY = {
+    "path": ("serial", "rs485"), "devices": ("rs485",), "direction": ("rs485",), "match": ("dock",), "listen": ("udp",),
+}  # fmt: skip
 
 
 def _ports(file: TomlFile, known: set[int]) -> tuple[PortConfig, ...]:
@@ -262,12 +269,13 @@ def _ports(file: TomlFile, known: set[int]) -> tuple[PortConfig, ...]:
                 raise file.error("port", index, key, f"does not belong to {_article(kind)} port; leave it out")
         path = str(_resolve(file, values["path"])) if "path" in _NEEDED[kind] else ""
         listen = _address(values["listen"]) if kind == "udp" else ("", 0)
-        name = cast(str, values["name"]) or cast(str, values[_NEEDED[kind][0]])
+        by = _NEEDED[kind][0] if _NEEDED[kind] else "kind"
+        name = cast(str, values["name"]) or cast(str, values[by])
         if any(port.name == name for port in ports):
             raise file.error(
                 "port",
                 index,
-                "name" if values["name"] else _NEEDED[kind][0],
+                "name" if values["name"] else by,
                 f"{name!r} is there twice; every port needs its own name",
             )
         devices = tuple(cast(list[int], values["devices"] or []))
@@ -279,10 +287,11 @@ def _ports(file: TomlFile, known: set[int]) -> tuple[PortConfig, ...]:
         ports.append(
             PortConfig(
                 kind, name, path, cast(int, values["baudrate"]), listen, cast(int, values["reconnect_max_ms"]),
-                devices, cast(str, values["direction"]),
+                devices, cast(str, values["direction"]), tuple(cast(list[str], values["match"])),
             )
         )  # fmt: skip
-    return tuple(ports)
+    paths = tuple(port.path for port in ports if port.path)
+    return tuple(port._replace(elsewhere=paths) for port in ports)
 
 
 def _article(kind: str) -> str:

@@ -104,6 +104,13 @@ def bus_devices(value: object) -> str | None:
     return None if good else "1 to 32 different device numbers, for example [7, 8]"
 
 
+def patterns(value: object) -> str | None:
+    """1..8 absolute paths with wildcards."""
+    good = isinstance(value, list) and 1 <= len(value) <= 8 and all(PATH(each) is None for each in value)
+    good = good and isinstance(value, list) and all(str(each).startswith("/") for each in value)
+    return None if good else 'a list of absolute paths with wildcards, for example ["/dev/ttyACM*"]'
+
+
 def flag(value: object) -> str | None:
     """true or false."""
     return None if isinstance(value, bool) else "true or false, without quotes"
@@ -150,12 +157,18 @@ TABLES: dict[str, tuple[Key, ...]] = {
         Key("head_pause_s", 60.0, number(0, 86_400), "a signed head of the log in so long at most, real time"),
     ),
     "port": (
-        Key("kind", REQUIRED, one_of("serial", "rs485", "udp"), "serial, rs485 (a polled bus) or udp"),
+        Key("kind", REQUIRED, one_of("serial", "rs485", "dock", "udp"), "serial, rs485 (a polled bus), dock or udp"),
         Key(
-            "name", MISSING, text(1, 40), "how status and logs call the port; its path or address if left out"
+            "name", MISSING, text(1, 40), "how status and logs call the port; its path, its address or dock if left out"
         ),
         Key("path", MISSING, PATH, "serial, rs485: the port's device file, better a /dev/serial/by-id link"),
-        Key("baudrate", 115200, baud, "serial, rs485: bits per second"),
+        Key("baudrate", 115200, baud, "serial, rs485, dock: bits per second"),
+        Key(
+            "match",
+            ["/dev/serial/by-id/*", "/dev/ttyACM*"],
+            patterns,
+            "dock: device files that are opened when they turn up; those of other ports are left alone",
+        ),
         Key("devices", MISSING, bus_devices, "rs485: numbers of the devices on the bus, which are polled"),
         Key(
             "direction",
@@ -164,7 +177,7 @@ TABLES: dict[str, tuple[Key, ...]] = {
             "rs485: who switches the line: the adapter by itself, or the kernel's driver by RTS",
         ),
         Key("listen", MISSING, listen, "udp: address and port to listen on"),
-        Key("reconnect_max_ms", 5_000, whole(10, 600_000), "serial, rs485: longest pause between tries, real time"),
+        Key("reconnect_max_ms", 5_000, whole(10, 600_000), "all but udp: longest pause between tries, real time"),
     ),
     "devices": (
         Key("file", REQUIRED, PATH, "the devices with their keys (TOML, mode 0600); relative to this file"),

@@ -13,6 +13,7 @@ from edge_agent import identity, keyring, logs, own_events
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.counters import Rejects
+from edge_agent.docking import Docking
 from edge_agent.down_piv import DownCounter
 from edge_agent.entries import Job, Own, Revoked
 from edge_agent.errors import ConfigError, EdgeError, StoreClosedError, StoreError
@@ -33,7 +34,6 @@ from edge_agent.switchboard import Switchboard
 from edge_agent.sync.uploader import Uploader
 from edge_agent.sync.wire import DeviceInfo
 from edge_agent.transports.port import Listener, Port
-from edge_agent.transports.serial import SerialPort
 from edge_agent.updates.courier import Courier, gap_ms
 from edge_agent.updates.release import Release
 from edge_agent.web.control import Control
@@ -108,6 +108,7 @@ class Agent:
                 self._drop_key(session)
         listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
         self.ports: list[Port] = [outside.port(port, listener) for port in config.ports]
+        Docking(self.switchboard.sessions, self.record, clock).follow(self.ports)
         self.uploader: Uploader | None = None
         self.keeper: Keeper | None = None
         if config.office is not None:
@@ -198,8 +199,7 @@ class Agent:
         if self.keeper is not None:
             found += self.keeper.tasks
         for port in self.ports:
-            if isinstance(port, SerialPort):
-                found += port.tasks
+            found += port.tasks
         return found + [task for task in (self._watch, self._carry) if task is not None]
 
     async def stop(self) -> None:

@@ -46,6 +46,7 @@ KINDS: dict[int, tuple[str, str]] = {
     own_events.ROTATED: ("链路密钥已更换", "Link key changed"),
     own_events.REVOKED: ("设备密钥已吊销", "Device revoked"),
     own_events.WRONG_TRIES: ("口令多次输错", "Wrong secrets tried"),
+    own_events.DOCKED: ("巡更棒已读完", "Tag read out"),
 }
 STATES = (
     ("已关闭", "closed"), ("开启中", "opening"), ("已开启", "open"), ("关闭中", "closing"), ("停止", "stopped"),
@@ -236,6 +237,11 @@ def _tries(zh: bool, fields: list[Any], _: Cards) -> str:
     return f"来自 {fields[0]}，{fields[1]:,} 次" if zh else f"from {fields[0]}, {fields[1]:,} times"
 
 
+def _docked(zh: bool, fields: list[Any], _: Cards) -> str:
+    taken = f"新增 {fields[2]:,} 条" if zh else f"{fields[2]:,} new events"
+    return f"{_device(zh, fields)}{'，坞站' if zh else ', dock'} {fields[1]}{'，' if zh else ', '}{taken}"
+
+
 def _error(_zh: bool, fields: list[Any], _: Cards) -> str:
     return f"±{fields[1] / 1000:.1f} s"
 
@@ -255,7 +261,7 @@ _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     own_events.SEQ_RESTARTED: _device, own_events.PORT: _port, own_events.DEVICE: _reach,
     own_events.HELD_RAW: _device, own_events.NEVER_SEEN: _gone, own_events.QUEUE: _queue,
     own_events.CLOCK_STEP: _step, own_events.STORE: _failures, own_events.ROTATED: _epoch, own_events.REVOKED: _device,
-    own_events.WRONG_TRIES: _tries,
+    own_events.WRONG_TRIES: _tries, own_events.DOCKED: _docked,
 }  # fmt: skip
 
 

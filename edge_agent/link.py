@@ -64,7 +64,7 @@ class Session:
             config.device, shared.clock, settings.drift_ppm, sleeps=config.role == messages.TAG_ROLE
         )
         self._book = self.moments.book
-        self._port: Port | None = None
+        self.port: Port | None = None  # where it was last heard in this run
         self._address: Address = None
         self._boot_nonce = b""
         self._held: set[int] = set()
@@ -75,9 +75,11 @@ class Session:
         self.pending = 0
         self.refused: list[int] = [0, 0, 0]
         self.acked_seq = 0
+        self.newest_seq: int | None = None  # the last event that the device has, as far as it said in this run
+        self.port_since_seq = 0  # what was held when it was first heard at its present port
         self.gaps: list[tuple[int, int]] = []
         self.last_contact_ms = 0
-        self._heard_ms = 0
+        self.heard_ms = 0  # by the clock that is never set
         self.online = False
         self.frames = 0
         self.replays = 0
@@ -116,7 +118,7 @@ class Session:
     @property
     def port_name(self) -> str:
         """Where it was last heard in this run, or "" if not yet."""
-        return self._port.name if self._port is not None else ""
+        return self.port.name if self.port is not None else ""
 
     def receive(self, port: Port, address: Address, frames: Iterable[bytes], now_ms: int) -> None:
         """Frames of one read that claim to come from this device. Refused ones are counted and have no effect.
@@ -139,11 +141,13 @@ class Session:
                     continue
                 self._flush(now_ms)
             self._window.accept(piv)
-            self._port = port
+            if port is not self.port:
+                self.port_since_seq = self.acked_seq
+            self.port = port
             self._address = address
             self.frames += 1
             self.last_contact_ms = now_ms
-            self._heard_ms = heard_ms
+            self.heard_ms = heard_ms
             if not self.online:
                 self.online = True
                 self._shared.online(self.device)
@@ -180,11 +184,11 @@ class Session:
 
     def _careful(self, plaintext: bytes, now_ms: int) -> None:
         """Any message; EVENTS among them that are of no common form, or broken."""
-        assert self._port is not None
+        assert self.port is not None
         try:
             message = messages.decode(cose.UP, plaintext)
         except GatelinkError as error:
-            self._shared.rejects.add(error.reason, self._port.name, self.device)
+            self._shared.rejects.add(error.reason, self.port.name, self.device)
             self._undecodable(plaintext, error.reason, now_ms)
             return
         if type(message) is Events:
@@ -207,8 +211,8 @@ class Session:
         try:
             found = survey(message.items)
         except GatelinkError as error:
-            assert self._port is not None
-            self._shared.rejects.add(error.reason, self._port.name, self.device)
+            assert self.port is not None
+            self._shared.rejects.add(error.reason, self.port.name, self.device)
             self._hold(message.first_seq, message.items, plaintext, error.reason, now_ms)
             return
         self._joined = Joined(message, found, grows=False)
@@ -275,14 +279,15 @@ class Session:
         self._shared.submit(self._received(now_ms, held_raw=HeldRaw(reason, first_seq, last_seq, plaintext)))
 
     def _greeted(self, hello: Hello, now_ms: int) -> None:
-        assert self._port is not None
+        assert self.port is not None
         if hello.boot < self.boot or hello.version != messages.VERSION:
             why = reasons.STALE if hello.boot < self.boot else reasons.UNSUPPORTED
-            self._shared.rejects.add(why, self._port.name, self.device)
+            self._shared.rejects.add(why, self.port.name, self.device)
             self._shared.submit(self._received(now_ms))
             return
         self.boot = hello.boot
         self.firmware = _clean(hello.firmware)
+        self.newest_seq = hello.next_seq - 1
         self.moments.contact(hello.boot, hello.uptime_ms, now_ms)
         self._shared.submit(self._received(now_ms, hello=hello, session=self._row(hello.boot_nonce)))
         self._tighten(now_ms)
@@ -291,6 +296,7 @@ class Session:
         self.moments.status(self.boot, status, now_ms)
         self.battery_mv = status.battery_mv
         self.pending = status.pending
+        self.newest_seq = max(self.newest_seq or 0, status.chain_seq)
         self.refused = list(status.refused)
         proof = None
         if status.chain_seq:
@@ -338,7 +344,7 @@ class Session:
         return self._send(messages.encode(message), urgent=type(message) is Command)
 
     def _send(self, plaintext: bytes, *, urgent: bool = False) -> bool:
-        port = self._port
+        port = self.port
         if port is None or not self._boot_nonce:
             return False
         piv = self._shared.next_piv()
@@ -362,8 +368,8 @@ class Session:
 
     def check_silence(self, steady_ms: int, offline_after_ms: int) -> None:
         """Marks the device offline when nothing fresh came for too long; by the clock that is never set."""
-        quiet = steady_ms - self._heard_ms > offline_after_ms
-        if self.online and (quiet or (self._port is not None and self._port.silent(self.device))):
+        quiet = steady_ms - self.heard_ms > offline_after_ms
+        if self.online and (quiet or (self.port is not None and self.port.silent(self.device))):
             self.online = False
             self._shared.offline(self.device)
 

@@ -12,17 +12,16 @@ LIVE_MS = 5_000  # less than the 8 s after which a bus device counts as offline
 
 
 def age_at_most_ms(t_lo_ms: int, since_cs: int, now_ms: int) -> int | None:
-    """How old an event of a run is at most; None: nobody knows. since_cs: of the run's first event.
+    """How old an event is at most; None: nobody knows. t_lo_ms: of its run's first event, since_cs: after that one.
 
     t_lo_ms is a bound on this edge's own clock, so that clock's error is in it already.
     """
     if not t_lo_ms:
         return None
-    earliest_ms = t_lo_ms + since_cs * 10 - since_cs * RHO_PPM // 100_000 - 1
-    return max(now_ms - earliest_ms, 0)
+    return max(now_ms - (t_lo_ms + since_cs * 10 - since_cs * RHO_PPM // 100_000 - 1), 0)
 
 
-def is_live(t_lo_ms: int, since_cs: int, now_ms: int, *, time_known: bool, limit_ms: int = LIVE_MS) -> bool:
-    """Whether an event surely happened within the last limit_ms. time_known: this edge knows what time it is."""
-    age_ms = age_at_most_ms(t_lo_ms, since_cs, now_ms)
-    return time_known and age_ms is not None and age_ms <= limit_ms
+def is_live(t_lo_ms: int, since_cs: int, received_ms: int) -> bool:
+    """Whether an event surely happened within LIVE_MS before it came in."""
+    age_ms = age_at_most_ms(t_lo_ms, since_cs, received_ms)
+    return age_ms is not None and age_ms <= LIVE_MS

@@ -9,6 +9,7 @@ from edge_agent.config import Office, PortConfig
 from edge_agent.store.database import Database
 from edge_agent.sync.post import HttpPost, Post
 from edge_agent.sync.signed_post import SignedPost
+from edge_agent.transports.docks import Docks
 from edge_agent.transports.port import Listener, Port
 from edge_agent.transports.rs485 import Rs485Port
 from edge_agent.transports.serial import SerialPort
@@ -34,6 +35,9 @@ class Outside:
         """A way to devices."""
         if port.kind == "udp":
             return UdpPort(port.name, port.listen, listener)
+        if port.kind == "dock":
+            pause_s = port.reconnect_max_ms / 1000
+            return Docks(port.name, port.match, port.baudrate, pause_s, listener, port.elsewhere)
         line = (port.name, port.path, port.baudrate, port.reconnect_max_ms / 1000, listener)
         if port.kind == "rs485":
             return Rs485Port(*line, port.devices, port.direction)

@@ -21,6 +21,8 @@ REVOKED = 82  # [device] alarm: the device's link key was dropped
 CLOCK_STEP = 75  # [ms, known 0/1] this machine's clock was set by so much; whether the time is known now
 STORE = 78  # [failures] alarm: commits failed for a while (disk full or broken), and succeed again
 
+DOCKED = 79  # [device, dock, events] a tag in a dock has been relieved of everything; so many events were new
+
 FIRMWARE = "edge"
 
 

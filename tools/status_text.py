@@ -50,6 +50,10 @@ def describe(status: object) -> str:
     for port in _tables(top.get("ports")):
         state = "up" if port.get("up") else "DOWN"
         lines.append(f"port {_shown(port.get('name'))} ({_shown(port.get('where'))}): {state}")
+        lines += [f"    {_shown(dock.get('dock'))}: {_words(dock.get('words'))}" for dock in _tables(port.get("docks"))]
+        quiet = [each for each in _tables(port.get("bus")) if not each.get("answers")]
+        if quiet:
+            lines.append("    no answer from " + ", ".join(str(each.get("device")) for each in quiet))
     for device in _tables(top.get("devices")):
         held = _table(device.get("office"))
         lines.append(

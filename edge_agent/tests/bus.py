@@ -230,7 +230,7 @@ class Bus:
                 assert device.truth[seq] == (row.boot, row.uptime_cs + since_cs, payload)
                 self.doubled += (row.device, seq) in self.arrived
                 self.arrived[row.device, seq] = self.now_us
-                if live.is_live(row.t_lo_ms, since_cs, self.pump.now_ms, time_known=True):
+                if live.is_live(row.t_lo_ms, since_cs, row.received_ms):
                     self.live.append((row.device, seq, (self.now_us - device.recorded_us[seq]) // 1000))
 
     def run(self, until_us: int, done: Callable[[], bool] = lambda: False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -37,6 +38,11 @@ class Port(Protocol):
 
     def resume(self) -> None:
         """Ends pause()."""
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What must live as long as the port."""
+        return []
 
     def silent(self, device: int) -> bool:  # noqa: ARG002 - a port that does not ask knows nothing
         """Whether a device that is asked here regularly no longer answers."""

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from edge_agent.live import is_live
 from gatelink import events
 from gatelink.errors import GatelinkError
 
 KEEP_ROWS = 128
 MAX_SHOWN = 50  # events of one look; what lies before them is counted
 UNKNOWN_MS = (1 << 48) - 1
-LATE_MS = 10_000  # an event that surely happened longer before it arrived is not what goes on now
 
 
 class Seen(NamedTuple):
@@ -77,7 +77,7 @@ def _events_of(row: tuple[Any, ...]) -> list[Seen]:
         low_ms = low + since_cs * 10 if low else 0
         high_ms = high + since_cs * 10
         known = low_ms > 0 and high < UNKNOWN_MS
-        late = not low_ms or received - low_ms > LATE_MS
+        late = not is_live(low, since_cs, received)
         found.append(
             Seen(pos, device, first + index, (low_ms + high_ms) // 2 if known else None, late, payload)
         )

@@ -31,6 +31,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "devices_offline": ("{} 台设备离线：{}", "{} devices offline: {}"),
     "device_offline": ("设备离线：{}", "A device is offline: {}"),
     "port_down": ("端口断开：{}", "Port lost: {}"),
+    "dock_problem": ("坞站无法使用：{}", "A dock can't be used: {}"),
     "battery_low": ("电量偏低：{}", "Battery low: {}"),
     "held_raw": ("{} 条消息无法识别，已原样保存", "{} messages could not be read and are kept as they came"),
     "guessing": ("有人多次输错口令，共 {} 次", "Wrong secrets were tried here, {} times"),

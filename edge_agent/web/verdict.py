@@ -38,6 +38,9 @@ def concerns(status: dict[str, Any]) -> list[Concern]:
     lost = [str(port["name"]) for port in status["ports"] if not port["up"]]
     if lost:
         found.append(Concern("warn", "port_down", (", ".join(lost[:8]),)))
+    docks = [dock["dock"] for port in status["ports"] for dock in port.get("docks", []) if dock["problem"]]
+    if docks:
+        found.append(Concern("warn", "dock_problem", (", ".join(docks[:8]),)))
     low = [label(device) for device in status["devices"] if 0 < (device["battery_mv"] or 0) < LOW_BATTERY_MV]
     if low:
         found.append(Concern("warn", "battery_low", (", ".join(low[:8]),)))

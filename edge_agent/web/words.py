@@ -47,3 +47,16 @@ def contact(age_ms: int | None, online: bool) -> dict[str, str]:
     if online:
         return {"zh": f"在线,{age['zh']}前联系", "en": f"online, heard {age['en']} ago"}
     return {"zh": f"离线,{age['zh']}前联系", "en": f"offline, heard {age['en']} ago"}
+
+
+def dock(state: str, name: str, to_go: int, problem: str) -> dict[str, str]:
+    """What a dock is at; state as in docking.py."""
+    noun = "event" if to_go == 1 else "events"
+    return {
+        "empty": {"zh": "空", "en": "empty"},
+        "waiting": {"zh": "已接入，还没有收到设备信号", "en": "plugged in, nothing heard yet"},
+        "stranger": {"zh": f"设备 {name} 未登记，不读取", "en": f"device {name} is not known here, not read"},
+        "syncing": {"zh": f"{name}：正在读取，还有 {to_go:,} 条", "en": f"{name}: syncing, {to_go:,} {noun} to go"},
+        "released": {"zh": f"{name}：已读完，可以取走", "en": f"{name}: done, take it"},
+        "problem": {"zh": f"无法使用：{problem}", "en": f"can't be used: {problem}"},
+    }[state]

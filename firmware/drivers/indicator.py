@@ -45,7 +45,14 @@ class Indicator:
         self._shaker = shaker
         self._steps: "tuple[tuple[int, int, int, int], ...]" = ()
         self._shown = 0
+        self._rest = 0
         self._apply(0, 0, 0)
+
+    # green: shines while no pattern plays
+    def rest(self, green: bool) -> None:
+        self._rest = GREEN if green else 0
+        if not self._steps:
+            self._apply(0, self._rest, 0)
 
     # Does a pattern play? Sounder and lights need an awake processor.
     @property
@@ -80,7 +87,7 @@ class Indicator:
                 played = self._shown
                 index = 0
             if index >= len(self._steps):
-                self._apply(0, 0, 0)
+                self._apply(0, self._rest, 0)
                 self._steps = ()
                 while played == self._shown:
                     await self._flag.wait()

@@ -3,7 +3,7 @@ AWAKE, LIGHT, DEEP = 0, 1, 2
 
 LEAST_MS = 5  # a shorter sleep costs more than it saves
 LONGEST_MS = 60_000
-DOCKED_MS = 60_000  # nothing to judge before it is taken out of the charger
+DOCKED_MS = 500  # is it still there, and may it be taken?
 BUSY_MS = 20
 
 

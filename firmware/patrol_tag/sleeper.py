@@ -7,7 +7,7 @@ import time
 import esp32
 import machine
 
-from .power import AWAKE, DEEP, DOCKED_MS, LONGEST_MS
+from .power import AWAKE, DEEP, LONGEST_MS
 
 try:
     from typing import Any, Callable
@@ -62,25 +62,28 @@ async def doze(
     needed: "Callable[[], bool]",
 ) -> None:
     esp32.wake_on_gpio((button, line), esp32.WAKEUP_ALL_LOW)
-    moved = asyncio.ThreadSafeFlag()
-    dock.irq(lambda _: moved.set(), 3)
     clock = node.clock
+    uplink = node.uplink
+    docked = False
     wait_ms = 0
     while True:
-        if wait_ms < DOCKED_MS:
-            await asyncio.sleep_ms(wait_ms)
-        else:
-            try:
-                await asyncio.wait_for_ms(moved.wait(), wait_ms)
-            except asyncio.TimeoutError:
-                pass
+        await asyncio.sleep_ms(wait_ms)
         now_ms = clock.uptime_ms()
+        was = docked
         docked = not dock.value()
+        if docked and not (was and uplink.online):
+            # a line to the edge: says at once who is there, and each second until somebody listens
+            uplink._hurry = True
+            uplink._status_due_ms = now_ms
+            node._wake.set()
+        # the edge has everything, and has answered the latest status with its time: take it
+        synced = uplink.online and not uplink._status_tries and not node.journal.pending
+        tag.rest(docked and synced)
         pressed = not button.value()
         reader.economy(0 if docked else look_ms)
         if pressed:
             power.active(now_ms)
-        busy = pressed or tag.showing or node.uplink.online or not reader.quiet or not uart.txdone()
+        busy = pressed or tag.showing or uplink.online or not reader.quiet or not uart.txdone()
         depth, wait_ms = power.judge(now_ms, docked, busy, needed(), _due_ms())
         if depth == DEEP:
             reader.pocket()

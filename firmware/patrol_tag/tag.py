@@ -56,6 +56,10 @@ class Tag:
     def showing(self) -> bool:
         return bool(self._indicator.playing)
 
+    # done: in the charger, and the edge has everything
+    def rest(self, done: bool) -> None:
+        self._indicator.rest(done)
+
     # problems: of the configuration; the first is reported, all are printed for the technician
     def on_start(self, problems: "list[str]") -> None:
         for problem in problems:

@@ -79,9 +79,9 @@ class Estate:
         *,
         speed: float = 20.0,
         manual: bool = False,
-        port: str = 'kind = "serial"',
+        port: str = 'kind = "serial"\npath = "{path}"',
     ) -> None:
-        """port: how the edge reaches the board: lines of its [[port]]."""
+        """port: how the edge reaches the board: lines of its [[port]], {path}: the board's serial port."""
         self.folder = folder
         self.speed = speed
         self._kind = port
@@ -102,7 +102,7 @@ class Estate:
         (self.folder / "edge.toml").write_text(
             f'[edge]\nsite = "s1"\nid = "e1"\ndata_dir = "data"\n[devices]\nfile = "devices.toml"\n'
             f'[status]\nlisten = "127.0.0.1:{self._port}"\ncontrol_token_file = "control"\n'
-            f'[[port]]\n{self._kind}\nname = "A"\npath = "{self.board.port}"\nreconnect_max_ms = 50\n'
+            f'[[port]]\n{self._kind.format(path=self.board.port)}\nname = "A"\nreconnect_max_ms = 50\n'
             f"[rehearsal]\nepoch_ms = {EPOCH_MS}\nstarted_ms = {self.started_ms}\nspeed = {self.speed}\n"
         )
         device = f'id = {DEVICE}\nname = "T"\nrole = "{self._role}"\nlink_key = "{LINK.hex()}"\nepoch = 1\n'
@@ -133,13 +133,18 @@ class Estate:
             await self.kill_edge()
         await self.board.stop()
 
-    async def device(self) -> dict[str, Any]:
-        """The device in the edge's status; {} while the edge does not answer."""
+    async def status(self) -> dict[str, Any]:
+        """The edge's status; {} while it does not answer."""
         try:
             async with aiohttp.ClientSession() as http, http.get(f"{self.url}/status") as answer:
-                return dict((await answer.json())["devices"][0])
+                return dict(await answer.json())
         except aiohttp.ClientError:
             return {}
+
+    async def device(self) -> dict[str, Any]:
+        """The device in the edge's status; {} while the edge does not answer."""
+        found = await self.status()
+        return dict(found["devices"][0]) if found else {}
 
     async def until(
         self, condition: Callable[[dict[str, Any]], Any], deadline_s: float = 60.0

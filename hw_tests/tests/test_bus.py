@@ -21,7 +21,7 @@ async def test_a_barrier_speaks_when_it_is_polled(tmp_path: Path) -> None:
         Releases(tmp_path / "releases", "barrier"),
         {"bus": True, "watchdog_s": 30, "access": [{"credential": CAR.hex()}]},
         speed=1.0,
-        port=f'kind = "rs485"\ndevices = [{DEVICE}]',
+        port=f'kind = "rs485"\npath = "{{path}}"\ndevices = [{DEVICE}]',
     )
     board = estate.board
     try:
@@ -39,9 +39,8 @@ async def test_a_barrier_speaks_when_it_is_polled(tmp_path: Path) -> None:
             async with http.post(f"{estate.url}/devices/{DEVICE}/commands", json=order) as answer:
                 result = await answer.json()
             assert result["code"] in (0, 1), result
-            await asyncio.sleep(2)  # some turns with nothing to say
-            async with http.get(f"{estate.url}/status") as answer:
-                port = (await answer.json())["ports"][0]
+        await asyncio.sleep(2)  # some turns with nothing to say
+        port = (await estate.status())["ports"][0]
         (polled,) = port["bus"]
         print(f"turns {polled['turns']}, unanswered {polled['unanswered']}, rejects {port['rejects']}")
         assert polled["answers"]
