@@ -84,6 +84,14 @@ class Connection(H11Protocol):
         elif self._timer is None:
             self._wait(HEAD_S)
 
+    def on_response_complete(self) -> None:
+        """Who is answered before the end of his body is not listened to any longer; uvicorn would, without end."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
+        elif self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._wait(HEAD_S)  # the next head has begun already
+
     def pause_writing(self) -> None:
         """Somebody does not read."""
         super().pause_writing()
