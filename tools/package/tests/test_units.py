@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[1] / "files"
 UNITS = sorted(HERE.glob("*.service"))
 MOST = 1.5  # issue 4
 
@@ -67,5 +67,5 @@ def test_they_differ_only_where_they_must() -> None:
     assert apart == {
         "Description", "Type", "NotifyAccess", "ExecStart", "WatchdogSec", "TimeoutStartSec", "SupplementaryGroups",
         "StateDirectory", "WorkingDirectory", "Nice", "OOMScoreAdjust", "MemoryMax", "TasksMax", "LimitNOFILE",
-        "DeviceAllow", "PrivateDevices", "After",
+        "DeviceAllow", "PrivateDevices", "After", "ConditionPathExists",
     }  # fmt: skip

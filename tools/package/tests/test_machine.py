@@ -1,0 +1,393 @@
+"""The package on a machine that the real systemd has started: at work in its cage, hung, upgraded, rolled back."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tomllib
+import tty
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.store.database import schema_steps
+from edge_agent.tests.device import Device, PtyWire, UdpWire, Wire, sync
+from edge_agent.tests.harness import free_udp_port, until
+from edge_agent.tests.office import Office
+from gatelink import framing
+from tools.package import build
+from tools.package.tests.machine import Machine, why_not
+
+UNIT = "gatepost-edge"
+UNLOCK_PTY, NUMBER_OF_PTY = 0x40045431, 0x80045430  # ioctls of Linux
+DATA = "/var/lib/gatepost"
+FIRST, SECOND, BROKEN = "0.1.0", "0.1.1", "0.1.2"
+SCHEMA = len(schema_steps())
+WHY_NOT = why_not()
+
+pytestmark = [
+    pytest.mark.skipif(bool(WHY_NOT), reason=f"PACKAGE NOT TRIED ON A MACHINE: {WHY_NOT}"),
+    pytest.mark.slow,
+]
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The package of this tree; a later one with a further schema; one whose agent does not start."""
+    folder = tmp_path_factory.mktemp("packages")
+    first = build.build(_arch(), "3.11", folder, version=FIRST, installed=True, quick=True)
+
+    def further_schema(lib: Path) -> None:
+        store = lib / "edge_agent" / "store"
+        (store / f"schema_v{SCHEMA + 1}.sql").write_text("CREATE TABLE later (a INTEGER) STRICT;\n")
+
+    def broken(lib: Path) -> None:
+        further_schema(lib)
+        (lib / "edge_agent" / "daemon.py").write_text('VERSION = "0.1.2"\nraise RuntimeError("broken")\n')
+
+    return {
+        FIRST: first,
+        SECOND: derived(first, folder, SECOND, SCHEMA + 1, further_schema),
+        BROKEN: derived(first, folder, BROKEN, SCHEMA + 1, broken),
+    }
+
+
+def derived(first: Path, folder: Path, version: str, schema: int, change: Callable[[Path], None]) -> Path:
+    """Another version of a package."""
+    tree = folder / version
+    subprocess.run(["dpkg-deb", "-R", str(first), str(tree)], check=True)
+    release = tree / "usr/lib/gatepost" / version
+    (tree / "usr/lib/gatepost" / FIRST).rename(release)
+    change(release / "lib")
+    (release / "schema").write_text(f"{schema}\n")
+    for name in ("control", "postinst"):
+        path = tree / "DEBIAN" / name
+        path.write_text(re.sub(rf"(?m)^(Version: |version=){FIRST}$", rf"\g<1>{version}", path.read_text()))
+    (tree / "DEBIAN" / "md5sums").unlink()
+    target = folder / f"gatepost_{version}.deb"
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(tree), str(target)], check=True
+    )
+    shutil.rmtree(tree)
+    return target
+
+
+def _arch() -> str:
+    return subprocess.run(
+        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with Machine(tmp_path_factory.mktemp("machine")) as booted:
+        yield booted
+
+
+def install(machine: Machine, package: Path) -> tuple[int, str]:
+    """dpkg -i -> (exit code, what it printed)."""
+    path = machine.copy(package, "/root/gatepost.deb")
+    said = machine.run("sh", "-c", f"dpkg -i {path}; echo ={'$'}?")
+    (machine.root / "root/gatepost.deb").unlink()
+    return int(said.rpartition("=")[2]), said
+
+
+class PtyThere(PtyWire):
+    """A serial line whose other end is in the machine; for the group of serial ports, as udev makes them."""
+
+    def __init__(self, machine: Machine, link: str) -> None:
+        self._machine = machine
+        super().__init__(machine.root / link.lstrip("/"))
+
+    def plug(self) -> None:
+        pts = self._machine.root / "dev/pts"
+        self.master = os.open(pts / "ptmx", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        fcntl.ioctl(self.master, UNLOCK_PTY, struct.pack("i", 0))
+        number = struct.unpack("i", fcntl.ioctl(self.master, NUMBER_OF_PTY, bytes(4)))[0]
+        self.slave = os.open(pts / str(number), os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(self.slave)
+        os.chown(pts / str(number), 0, 20)
+        (pts / str(number)).chmod(0o660)
+        self.link.unlink(missing_ok=True)
+        self.link.symlink_to(f"/dev/pts/{number}")
+        self._decoder = framing.Decoder()
+        asyncio.get_running_loop().add_reader(self.master, self._readable)
+
+
+class Estate:
+    """Devices, an office and the configuration of the machine's agent; the devices' memory lasts over the tests."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.devices = [Device(7, bytes([7]) * 32), Device(8, bytes([8]) * 32)]
+        self.udp = free_udp_port()
+        self.status = free_tcp_port()
+        self.office = Office()
+        self.wires: list[Wire] = []
+
+    def configure(self) -> None:
+        config = (
+            f'[edge]\nsite = "s1"\nid = "e1"\ndata_dir = "{DATA}"\n[devices]\nfile = "devices.toml"\n'
+            f'[status]\nlisten = "127.0.0.1:{self.status}"\n[time]\nsource = "kernel"\n'
+            f'[[port]]\nkind = "serial"\nname = "dock"\npath = "/dev/dock"\nreconnect_max_ms = 200\n'
+            f'[[port]]\nkind = "serial"\nname = "uart"\npath = "/dev/ttyS9"\nreconnect_max_ms = 200\n'
+            f'[[port]]\nkind = "serial"\nname = "forbidden"\npath = "/dev/forbidden"\nreconnect_max_ms = 200\n'
+            f'[[port]]\nkind = "udp"\nname = "radio"\nlisten = "127.0.0.1:{self.udp}"\n'
+            + self.office.config(url=f"http://localhost:{self.office.port}")
+        )
+        keys = "".join(
+            f'[[device]]\nid = {d.device}\nrole = "tag"\nlink_key = "{(bytes([d.device]) * 32).hex()}"\n'
+            for d in self.devices
+        )
+        self.machine.write("/etc/gatepost/devices.toml", keys)
+        self.machine.write("/etc/gatepost/edge.toml", config)
+
+    async def collect(self, count: int) -> None:
+        """So many more events of each device, until the office has all of them."""
+        for device in self.devices:
+            for _ in range(count):
+                device.mint()
+        await asyncio.gather(
+            *(sync(d, w, deadline_s=60) for d, w in zip(self.devices, self.wires, strict=True))
+        )
+        await until(self.complete, 30, "the office lacks something")
+
+    def complete(self) -> bool:
+        return all(
+            self.office.of(d.device) == {seq: entry[2] for seq, entry in d.journal.items()}
+            for d in self.devices
+        )
+
+    async def tell(self, *command: str) -> str:
+        """Runs a command in the machine, while devices and office go on."""
+        return await asyncio.to_thread(self.machine.run, *command)
+
+
+def free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def whole(machine: Machine) -> Estate:
+    return Estate(machine)
+
+
+@asynccontextmanager
+async def connected(estate: Estate) -> AsyncIterator[Estate]:
+    """Devices and office of one test; sockets belong to a test's loop."""
+    await estate.office.start()
+    try:
+        estate.wires = [PtyThere(estate.machine, "/dev/dock"), await UdpWire.to(estate.udp)]
+        yield estate
+    finally:
+        for wire in estate.wires:
+            wire.close()
+        await estate.office.stop()
+
+
+def journal(machine: Machine) -> list[dict[str, Any]]:
+    """The agent's lines as journald has them: its priority and what the line says."""
+    found = []
+    said = machine.run(
+        "journalctl",
+        "-u",
+        UNIT,
+        "-o",
+        "json",
+        "--no-pager",
+        "_COMM=gatepost",
+        "+",
+        f"_SYSTEMD_UNIT={UNIT}.service",
+    )
+    for line in said.splitlines():
+        entry = json.loads(line)
+        if entry.get("_TRANSPORT") == "stdout":
+            found.append({"priority": int(entry["PRIORITY"]), **json.loads(entry["MESSAGE"])})
+    return found
+
+
+def test_installed(machine: Machine, packages: dict[str, Path]) -> None:
+    code, said = install(machine, packages[FIRST])
+    assert code == 0, said
+    assert "next: write /etc/gatepost/edge.toml" in said
+    assert link_to(machine, "current") == f"releases/{FIRST}"
+    for path, right in (
+        ("/etc/gatepost", "750 gatepost"),
+        (DATA, "700 gatepost"),
+        ("/opt/gatepost", "755 root"),
+    ):
+        assert machine.run("stat", "-c", "%a %U", path) == right
+    assert "20(dialout)" in machine.run("id", "gatepost")
+    assert machine.run("systemctl", "is-enabled", UNIT) == "enabled"
+    machine.run("systemctl", "start", UNIT)  # no configuration: nothing happens
+    assert machine.show(UNIT, "ConditionResult") == "no"
+    assert "COMMAND" in machine.run("gatepost", "--help")
+    with (machine.root / "etc/gatepost/edge.example.toml").open("rb") as example:
+        assert tomllib.load(example)["edge"]["data_dir"] == DATA
+
+
+async def test_the_agent_works_in_its_cage(machine: Machine, whole: Estate) -> None:
+    (machine.root / "run/systemd/timesync").mkdir(parents=True)
+    (machine.root / "run/systemd/timesync/synchronized").touch()
+    for name, major, minor in (("ttyS9", 4, 73), ("forbidden", 1, 1)):
+        machine.run("mknod", "-m", "660", f"/dev/{name}", "c", str(major), str(minor))
+        machine.run("chgrp", "dialout", f"/dev/{name}")
+    async with connected(whole) as estate:
+        estate.configure()
+        await estate.tell("systemctl", "start", UNIT)
+        assert machine.show(UNIT, "ActiveState") == "active"
+        await estate.collect(50)
+        # It knew the time by timesyncd's file, though ProtectClock= refuses to ask the kernel.
+        assert all(low > 0 for (device, _, _), (low, _) in estate.office.times.items() if device == 1)
+        process = machine.show(UNIT, "MainPID")
+        about = dict(
+            line.split(":\t", 1)
+            for line in machine.run("cat", f"/proc/{process}/status").splitlines()
+            if ":\t" in line
+        )
+        user = machine.run("id", "-u", "gatepost")
+        assert about["Uid"].split() == [user] * 4
+        assert (about["NoNewPrivs"], about["Seccomp"]) == ("1", "2")
+        assert {int(about[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+        limits = machine.run("cat", f"/proc/{process}/limits")
+        assert re.search(r"Max core file size +0 +0", limits)
+        # A serial port may be opened (there is none behind that number), anything else in /dev may not.
+        lost = {line["port"]: line["why"] for line in journal(machine) if line["event"] == "port lost"}
+        assert lost["uart"] == "No such device or address"
+        assert lost["forbidden"] == "Operation not permitted"
+        await until(lambda: "devices online" in machine.show(UNIT, "StatusText"), 20)
+        assert "port lost: uart, forbidden; " in machine.show(UNIT, "StatusText")
+        # Nothing but data_dir can be written, and nothing of others be seen.
+        inside = ("nsenter", "-t", process, "-m", "-U", "--", "/usr/bin/touch")
+        for path in ("/etc/gatepost/x", "/usr/x", "/opt/gatepost/x", "/var/lib/x"):
+            assert "Read-only file system" in machine.run(*inside, path, check=False)
+        machine.run(*inside, f"{DATA}/x")
+        machine.run("rm", f"{DATA}/x")
+        assert machine.run("nsenter", "-t", process, "-m", "-U", "--", "ls", "/root", "/home", check=False)
+
+
+async def test_a_hang_is_ended_and_told(machine: Machine, whole: Estate) -> None:
+    async with connected(whole) as estate:
+        await estate.tell("sh", "-c", f"mkdir -p /run/systemd/system/{UNIT}.service.d")
+        machine.write(
+            f"/run/systemd/system/{UNIT}.service.d/quick.conf", "[Service]\nWatchdogSec=2\nRestartSec=100ms\n"
+        )
+        await estate.tell("systemctl", "daemon-reload")
+        await estate.tell("systemctl", "restart", UNIT)
+        await estate.collect(10)
+        before = machine.show(UNIT, "MainPID")
+        machine.run("kill", "-STOP", before)
+        await until(lambda: machine.show(UNIT, "NRestarts") == "1", 60, "systemd did not notice the hang")
+        await estate.collect(10)
+        assert machine.show(UNIT, "MainPID") != before
+        lines = journal(machine)
+        assert any("hung or crashed" in line["event"] and line["priority"] == 3 for line in lines)
+        assert {line["priority"] for line in lines if line["level"] == "info"} == {6}
+        assert {line["priority"] for line in lines if line["level"] == "warning"} <= {4}
+        await estate.tell("systemctl", "revert", UNIT)
+
+
+async def test_an_upgrade_and_the_way_back_lose_nothing(
+    machine: Machine, whole: Estate, packages: dict[str, Path]
+) -> None:
+    async with connected(whole) as estate:
+        code, said = await asyncio.to_thread(install, machine, packages[SECOND])
+        assert code == 0, said
+        assert f"restarting {UNIT} with version {SECOND}" in said
+        assert link_to(machine, "current") == f"releases/{SECOND}"
+        assert link_to(machine, "previous") == f"releases/{FIRST}"
+        (backup,) = (machine.root / "var/backups/gatepost").iterdir()
+        assert backup.name.startswith(f"before-{SECOND}-")
+        assert backup.stat().st_mode & 0o77 == 0
+        assert version_of(machine) == SCHEMA + 1
+        await estate.collect(20)
+        # Events that only the newer version's store holds when it goes back.
+        await estate.office.stop()
+        for device in estate.devices:
+            for _ in range(20):
+                device.mint()
+        await asyncio.gather(
+            *(sync(d, w, deadline_s=60) for d, w in zip(estate.devices, estate.wires, strict=True))
+        )
+        said = await estate.tell("gatepost-rollback")
+        assert f"version {FIRST} is in use again" in said
+        assert version_of(machine) == SCHEMA
+        await estate.office.start()
+        await estate.collect(20)
+        assert link_to(machine, "current") == f"releases/{FIRST}"
+        # And forward again, by the same command.
+        await estate.tell("gatepost-rollback", SECOND)
+        assert version_of(machine) == SCHEMA + 1
+        await estate.collect(20)
+        assert "there are: 0.1.0 0.1.1" in machine.run("gatepost-rollback", "9.9", check=False)
+
+
+async def test_a_version_that_does_not_start_is_taken_back(
+    machine: Machine, whole: Estate, packages: dict[str, Path]
+) -> None:
+    async with connected(whole) as estate:
+        code, said = await asyncio.to_thread(install, machine, packages[BROKEN])
+        assert code != 0
+        assert f"{UNIT} does not start with version {BROKEN}" in said
+        assert f"version {SECOND} is in use again" in said
+        assert machine.show(UNIT, "ActiveState") == "active"
+        await estate.collect(20)
+        # The repaired one (here: the older package again) makes the package whole.
+        code, said = await asyncio.to_thread(install, machine, packages[SECOND])
+        assert code == 0, said
+        await estate.collect(5)
+
+
+async def test_no_backup_no_upgrade(machine: Machine, whole: Estate, packages: dict[str, Path]) -> None:
+    async with connected(whole) as estate:
+        machine.run(
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=64k,mode=700,uid=" + machine.run("id", "-u", "gatepost"),
+            "tmpfs",
+            "/var/backups/gatepost",
+        )
+        code, said = await asyncio.to_thread(install, machine, packages[BROKEN])
+        machine.run("umount", "/var/backups/gatepost")
+        assert code != 0
+        assert f"so version {SECOND} goes on" in said
+        assert link_to(machine, "current") == f"releases/{SECOND}"
+        await estate.collect(5)
+
+
+async def test_removed_and_nothing_of_the_site_is_gone(machine: Machine, whole: Estate) -> None:
+    async with connected(whole) as estate:
+        await estate.collect(1)
+        said = await estate.tell("dpkg", "--purge", "gatepost")
+        assert "kept /var/lib/gatepost" in said
+    assert not (machine.root / "opt/gatepost").exists()
+    assert machine.run("systemctl", "is-active", UNIT, check=False) == "inactive"
+    for kept in (f"{DATA}/edge.sqlite", "/etc/gatepost/edge.toml", "/etc/gatepost/devices.toml"):
+        assert (machine.root / kept.lstrip("/")).exists()
+
+
+def version_of(machine: Machine) -> int:
+    """The version in the store's header, also while it is in use."""
+    code = (
+        "import sqlite3; c = sqlite3.connect('file:/var/lib/gatepost/edge.sqlite?mode=ro', uri=True); "
+        "print(c.execute('PRAGMA user_version').fetchone()[0])"
+    )
+    return int(machine.run("/usr/bin/python3.11", "-c", code))
+
+
+def link_to(machine: Machine, name: str) -> str:
+    return str((machine.root / "opt/gatepost" / name).readlink())
