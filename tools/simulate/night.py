@@ -10,12 +10,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent import enrolment
+from edge_agent.errors import EdgeError
 from edge_agent.store.database import FILE_NAME
 from gatelink import events
 from hw_tests.virtual_board.board import BoardError, VirtualBoard
 from hw_tests.virtual_board.node import NodeMissingError
 from tools.device_code import JournalEvent, journal_events
 from tools.errors import ToolError
+from tools.office import commands
 from tools.simulate import drain, report, scene, schedule, stores
 from tools.simulate import plan as plans
 from tools.simulate.conductor import Conductor, promises
@@ -87,7 +90,7 @@ async def _night(plan: Plan, folder: Path, seed: int, speed: float, *, once: boo
             )
             cast = await _set_the_scene(plan, folder, speed)
             ending.push_async_callback(_end, cast)
-            await _start(cast)
+            await _start(cast, show)
             verdict = await _play(plan, cast, seed, show)
         for line in report.lines(verdict):
             print(line)
@@ -107,7 +110,7 @@ async def _set_the_scene(plan: Plan, folder: Path, speed: float) -> Cast:
     place = Scene(folder, plan, pace, free_port(), free_port())
     proxy = LineProxy(place.office_port)
     await proxy.start()
-    boards = scene.build(place, proxy.port)
+    boards = scene.build(place)
     office = Child(
         "the office",
         ["office", "run", "--config", str(place.office_config)],
@@ -123,10 +126,32 @@ async def _set_the_scene(plan: Plan, folder: Path, speed: float) -> Cast:
     return Cast(place, boards, edge, office, proxy)
 
 
-async def _start(cast: Cast) -> None:
+async def _start(cast: Cast, show: Show) -> None:
     await asyncio.gather(
-        cast.office.start(), cast.edge.start(), *(board.start() for board in cast.boards.values())
+        _start_office_and_edge(cast, show), *(board.start() for board in cast.boards.values())
     )
+
+
+async def _start_office_and_edge(cast: Cast, show: Show) -> None:
+    """As on a site: the office makes a one-time code, the edge is enrolled by it and sends by its own key."""
+    await cast.office.start()
+    place = cast.scene
+    address = f"http://127.0.0.1:{cast.proxy.port}"
+    try:
+        code = await asyncio.to_thread(
+            commands.enrol,
+            place.office_config,
+            place.plan.site,
+            scene.EDGE,
+            commands.MAX_MINUTES,
+            address,
+            None,
+        )
+        known = await enrolment.enrol_here(place.edge_data, place.plan.site, scene.EDGE, code)
+    except EdgeError as error:
+        raise NightError(f"the edge can't be enrolled: {error}") from error
+    show.say(f"{known.site}/{known.edge} is enrolled at the office by a one-time code")
+    await cast.edge.start()
 
 
 async def _play(plan: Plan, cast: Cast, seed: int, show: Show) -> Verdict:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ MARK = ".gatepost-night"
 # First byte of a Wiegand 26 credential: the estate's facility code.
 FACILITY = 0x11
 HEARTBEAT_S = 300
+EDGE = "edge-1"
 
 
 @dataclass(frozen=True)
@@ -112,11 +110,10 @@ def barrier_config(plan: Plan) -> dict[str, object]:
     return {"access": access, "heartbeat_s": HEARTBEAT_S}
 
 
-def build(scene: Scene, proxy_port: int) -> dict[int, VirtualBoard]:
+def build(scene: Scene) -> dict[int, VirtualBoard]:
     """Writes everything; device -> its board, without power yet."""
     plan = scene.plan
-    token = secrets.token_urlsafe(32)
-    _write_secret(scene.edge_config.parent / "token", token + "\n")
+    scene.edge_config.parent.mkdir(parents=True, exist_ok=True)
     boards = {}
     for seed, entry in enumerate(plan.devices):
         role = "tag" if isinstance(entry, Tag) else "barrier"
@@ -134,8 +131,8 @@ def build(scene: Scene, proxy_port: int) -> dict[int, VirtualBoard]:
         )
         board.provision(keys.device, keys.link_key, keys.event_key, keys.epoch, config)
         boards[entry.device] = board
-    _write_office(scene, token)
-    _write_edge(scene, proxy_port, {device: board.port for device, board in boards.items()})
+    _write_office(scene)
+    _write_edge(scene, {device: board.port for device, board in boards.items()})
     return boards
 
 
@@ -148,12 +145,6 @@ def slow_down(scene: Scene, now_ms: int) -> None:
         path.write_text(head + _rehearsal(Pace(shown_ms, now_ms, 1.0)), encoding="utf-8")
 
 
-def _write_secret(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-        out.write(text)
-
-
 def _rehearsal(pace: Pace) -> str:
     return f"[rehearsal]\nepoch_ms = {pace.epoch_ms}\nstarted_ms = {pace.started_ms}\nspeed = {float(pace.speed)}\n"
 
@@ -162,7 +153,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _write_office(scene: Scene, token: str) -> None:
+def _write_office(scene: Scene) -> None:
     plan = scene.plan
     scene.office_config.parent.mkdir(parents=True, exist_ok=True)
     scene.office_config.write_text(
@@ -173,8 +164,7 @@ def _write_office(scene: Scene, token: str) -> None:
         "[[site]]\n"
         f"id = {_quoted(plan.site)}\n"
         f"name_zh = {_quoted(plan.name_zh)}\n"
-        f"name_en = {_quoted(plan.name_en)}\n"
-        f'token_sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\n\n'
+        f"name_en = {_quoted(plan.name_en)}\n\n"
         '[devices]\nfile = "devices.toml"\n\n'
         '[cards]\nfile = "cards.toml"\n\n' + _rehearsal(scene.pace),
         encoding="utf-8",
@@ -186,10 +176,10 @@ def _write_office(scene: Scene, token: str) -> None:
     (scene.office_config.parent / "cards.toml").write_text(cards, encoding="utf-8")
 
 
-def _write_edge(scene: Scene, proxy_port: int, ports: dict[int, str]) -> None:
+def _write_edge(scene: Scene, ports: dict[int, str]) -> None:
     text = (
-        f'[edge]\nsite = {_quoted(scene.plan.site)}\nid = "edge-1"\ndata_dir = "data"\n\n'
-        f'[office]\nurl = "http://127.0.0.1:{proxy_port}"\ntoken_file = "token"\n'
+        f'[edge]\nsite = {_quoted(scene.plan.site)}\nid = "{EDGE}"\ndata_dir = "data"\n\n'
+        "[office]\n"
         # an hour of the night is a quarter of a minute here
         "timeout_s = 5.0\nconnect_timeout_s = 2.0\nbackoff_min_ms = 50\nbackoff_max_ms = 1000\n\n"
         '[devices]\nfile = "devices.toml"\n\n'
