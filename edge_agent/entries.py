@@ -9,6 +9,7 @@ import apsw
 
 from edge_agent.store.devices import SessionRow
 from edge_agent.store.events import Run
+from edge_agent.store.loose import Loose
 from gatelink.messages import Hello
 
 
@@ -25,6 +26,7 @@ class Received(NamedTuple):
     session: SessionRow | None = None
     hello: Hello | None = None
     held_raw: HeldRaw | None = None
+    loose: Loose | None = None
 
 
 class HeldRaw(NamedTuple):

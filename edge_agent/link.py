@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import apsw
 import cbor2
 
-from edge_agent import hot, own_events
+from edge_agent import hot, own_events, strips
 from edge_agent.clock import Clock
 from edge_agent.commands import Commands
 from edge_agent.config import DeviceConfig
@@ -28,6 +28,9 @@ from gatelink.messages import Ack, Command, Events, Hello, Result, Status, Welco
 REKEY_RETRY_MS = 2_000  # pause before a pending key is sent again to a device that speaks
 UPDATE_ID = 0  # cmd_id of a RESULT that answers an UPDATE
 MAX_HELD = 64  # different undecodable batches of a device that are kept
+
+# port, address, event time, steady time of a read
+Heard = tuple[Port, Address, int, int]
 
 
 class LinkSettings(NamedTuple):
@@ -93,8 +96,7 @@ class Session:
         self.rotation = Rotation(
             shared.clock, key, REKEY_RETRY_MS, shared.submit, self.send, self._new_id, self._rotated
         )
-        self._keys = self.rotation.keys
-        self._open = hot.opener(self._keys)
+        self._use(self.rotation.keys)
         self.on_result: Callable[[Result], None] = lambda _: None
         self.on_hello: Callable[[], None] = lambda: None
 
@@ -120,47 +122,33 @@ class Session:
         """Where it was last heard in this run, or "" if not yet."""
         return self.port.name if self.port is not None else ""
 
-    def receive(self, port: Port, address: Address, frames: Iterable[bytes], now_ms: int) -> None:
+    def receive(self, port: Port, address: Address, frames: list[bytes], now_ms: int) -> None:
         """Frames of one read that claim to come from this device. Refused ones are counted and have no effect.
 
         Single events that follow each other go on as one run.
         """
-        heard_ms = self._clock.uptime_ms()
-        for frame in frames:
-            opened = self._authentic(port, frame, now_ms)
+        heard = (port, address, now_ms, self._clock.uptime_ms())
+        for stretch in strips.stretches(frames):
+            opened = self._open_strip(stretch)
             if opened is None:
+                for frame in stretch:
+                    one = self._authentic(port, frame, now_ms)
+                    if one is not None:
+                        self._look(*one, heard)
                 continue
-            piv, plaintext = opened
-            message = hot.events_of(plaintext)
-            found = _surveyed(message) if message is not None else None
-            joined = self._joined
-            if joined is not None:
-                if message is not None and found is not None and joined.take(message, found):
-                    self._window.accept(piv)
-                    self.frames += 1
-                    continue
-                self._flush(now_ms)
-            self._window.accept(piv)
-            if port is not self.port:
-                self.port_since_seq = self.acked_seq
-            self.port = port
-            self._address = address
-            self.frames += 1
-            self.last_contact_ms = now_ms
-            self.heard_ms = heard_ms
-            if not self.online:
-                self.online = True
-                self._shared.online(self.device)
-            if message is not None and found is not None:
-                self._joined = Joined(message, found, grows=self._book.anchored(message.boot))
+            piv, plaintexts = opened
+            run = strips.merged(plaintexts) if piv > self._window.high else None
+            if run is not None and self._book.anchored(run[0].boot):
+                self._take(*run, piv, len(plaintexts), heard)
             else:
-                self._careful(plaintext, now_ms)
+                for number, plaintext in enumerate(plaintexts, piv):
+                    self._look(number, plaintext, heard)
         self._flush(now_ms)
 
     def _authentic(self, port: Port, frame: bytes, now_ms: int) -> tuple[int, bytes] | None:
-        """(partial IV, plaintext) of an authentic, fresh frame; None for all others, which are dealt with here."""
+        """(partial IV, plaintext) of an authentic frame; None for all others, which are dealt with here."""
         try:
-            opened = self._open(frame) or cose.open_(self._keys, cose.UP, frame)
+            return self._open(frame) or cose.open_(self._keys, cose.UP, frame)
         except FrameError as error:
             self._shared.rejects.add(error.reason, port.name)
             return None
@@ -170,17 +158,54 @@ class Session:
             if renewed is None:
                 self._shared.rejects.add(error.reason, port.name, self.device)
                 return None
-            opened = renewed
             # Committed before anything is answered under it: the answers wait for entries that stand behind it.
-            self._keys = self.rotation.keys
-            self._open = hot.opener(self._keys)
+            self._use(self.rotation.keys)
             self._window = cose.ReplayWindow()
-        if not self._window.fresh(opened[0]):
+            return renewed
+
+    def _use(self, keys: cose.Keys) -> None:
+        self._keys = keys
+        self._open = hot.opener(keys)
+        self._open_strip = strips.opener(keys)
+
+    def _look(self, piv: int, plaintext: bytes, heard: Heard) -> None:
+        """An authentic frame: of no effect if it is a replay."""
+        if not self._window.fresh(piv):
             self.replays += 1
-            self._shared.rejects.add(reasons.REPLAYED, port.name, self.device)
+            self._shared.rejects.add(reasons.REPLAYED, heard[0].name, self.device)
             self.ack()  # the way back stays the one of the last fresh frame
-            return None
-        return opened
+            return
+        message = hot.events_of(plaintext)
+        found = _surveyed(message) if message is not None else None
+        if message is not None and found is not None:
+            self._take(message, found, piv, 1, heard)
+        else:
+            self._flush(heard[2])
+            self._contact(piv, 1, heard)
+            self._careful(plaintext, heard[2])
+
+    def _take(self, message: Events, found: Survey, piv: int, count: int, heard: Heard) -> None:
+        """Events of `count` fresh frames, the first one of `piv`: with those that they follow, or as a new run."""
+        joined = self._joined
+        if joined is not None and joined.take(message, found):
+            hot.accept(self._window, piv, count)
+            self.frames += count
+            return
+        self._flush(heard[2])
+        self._contact(piv, count, heard)
+        self._joined = Joined(message, found, grows=self._book.anchored(message.boot))
+
+    def _contact(self, piv: int, count: int, heard: Heard) -> None:
+        """Fresh frames: the device is there, and this is the way to it."""
+        hot.accept(self._window, piv, count)
+        port = heard[0]
+        if port is not self.port:
+            self.port_since_seq = self.acked_seq
+        self.port, self._address, self.last_contact_ms, self.heard_ms = heard
+        self.frames += count
+        if not self.online:
+            self.online = True
+            self._shared.online(self.device)
 
     def _careful(self, plaintext: bytes, now_ms: int) -> None:
         """Any message; EVENTS among them that are of no common form, or broken."""
@@ -237,12 +262,11 @@ class Session:
         for part, timed in zip(parts, runs, strict=True):
             last_lo = part.low + part.span_cs * (10_000_000 - 10 * RHO_PPM) // 1_000_000 if part.low else 0
             self._book.happened(joined.boot, last_lo)
-            self._shared.submit(
-                Received(self.device, self._window.high, self._window.mask, now_ms, timed, last_lo)
-            )
             row = self.moments.note(joined.boot, timed[2], timed[4], part)
-            if row is not None:
-                self._shared.submit(Job(_saving(row), _nothing))
+            window = self._window
+            self._shared.submit(
+                Received(self.device, window.high, window.mask, now_ms, timed, last_lo, loose=row)
+            )
         if joined.has_time:
             self._tighten(now_ms)
 
@@ -372,10 +396,6 @@ class Session:
         if self.online and (quiet or (self.port is not None and self.port.silent(self.device))):
             self.online = False
             self._shared.offline(self.device)
-
-
-def _saving(row: loose.Loose) -> Callable[[apsw.Connection], None]:
-    return lambda connection: loose.save(connection, [row])
 
 
 def _nothing() -> None:

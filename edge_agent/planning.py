@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+import apsw
 
 from edge_agent import own_events
 from edge_agent.entries import Entry, HeldRaw, Job, NewEpoch, Own, Received, Restated, Revoked
 from edge_agent.runs import cut
+from edge_agent.store import loose
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.store.events import Run
+from edge_agent.store.loose import Loose
 from edge_agent.timing import GRAIN_MS, UNKNOWN_MS
 from gatelink.messages import Hello
 
@@ -35,6 +39,8 @@ class Plan:
         self.sessions: dict[int, SessionRow] = {}
         self.quarantine: list[tuple[int, int, HeldRaw]] = []
         self.jobs: list[Job] = []
+        self._kept: list[Loose] = []  # of the last job that keeps some
+        self._keeping: Callable[[apsw.Connection], None] | None = None
         self.normal_events = 0
         self.alarm_events = 0
         self.duplicates = 0
@@ -84,6 +90,8 @@ class Plan:
         if run is not None:
             self.answered.add(entry.device)
             self._run(ledger, run, entry.last_lo_ms)
+            if entry.loose is not None:
+                self._keep(entry.loose)
             return
         if entry.session is not None:
             self.sessions[entry.device] = entry.session
@@ -94,6 +102,15 @@ class Plan:
             self._append(entry.proof, 0)
         if entry.held_raw is not None:
             self._held_raw(ledger, entry, entry.held_raw)
+
+    def _keep(self, row: Loose) -> None:
+        """Remembers a run whose time is known loosely, in the order of the jobs; neighbours as one job."""
+        if not self.jobs or self.jobs[-1].apply is not self._keeping:
+            rows: list[Loose] = []
+            self._kept = rows
+            self._keeping = lambda connection: loose.save(connection, rows)
+            self.jobs.append(Job(self._keeping, _nothing))
+        self._kept.append(row)
 
     def _append(self, run: Run, events: int) -> None:
         self.rows.append((self.next_pos, *run))
@@ -177,3 +194,7 @@ class Plan:
             ),
             1,
         )  # fmt: skip
+
+
+def _nothing() -> None:
+    return None

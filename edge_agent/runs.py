@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
-from edge_agent.hot import normal_span
+from edge_agent.hot import normal_span, uint
 from edge_agent.store.events import Run
 from edge_agent.timing import UNKNOWN_MS
-from gatelink import cbor, events
+from gatelink import events
 from gatelink.messages import Events
 
 CLASSES = tuple(events.class_of(kind) for kind in range(256))
@@ -63,12 +63,15 @@ class Joined:
         self._grows = grows
 
     def take(self, message: Events, found: Survey) -> bool:
-        """Grows by a message; False, and nothing changed, when that does not follow. A chain value ends a run."""
+        """Grows by a message; False, and nothing changed, when that does not follow.
+
+        A later chain value proves what an earlier one did and takes its place; without one nothing follows it.
+        """
         size = self.size + found.size
         delta_cs = message.uptime_cs - self.uptime_cs - self.span_cs
         if (
             not self._grows
-            or self.mac8 is not None
+            or (self.mac8 is not None and message.mac8 is None)
             or message.first_seq != self._message.first_seq + self.size
             or message.boot != self.boot
             or message.skipped
@@ -77,7 +80,7 @@ class Joined:
             or delta_cs < 0
         ):
             return False
-        self._parts += (cbor.dumps(delta_cs), message.items)
+        self._parts += (uint(delta_cs), message.items)
         self.size = size
         self.span_cs += delta_cs + found.span_cs
         self.has_time = self.has_time or found.has_time
@@ -149,7 +152,7 @@ def cut(run: Run, parts: list[tuple[int, int]]) -> list[Run]:
         since_cs = chosen[0][0]
         pieces = [chosen[0][1]]
         for (before_cs, _), (at_cs, payload) in pairwise(chosen):
-            pieces += (cbor.dumps(at_cs - before_cs), payload)
+            pieces += (uint(at_cs - before_cs), payload)
         priority = max(CLASSES[events.kind_of(payload)] for _, payload in chosen)
         head = low == first
         # As the office does it, with the crystal's 10 ppm; the first event's interval allows for everything else.

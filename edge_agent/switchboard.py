@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
 
@@ -14,6 +15,14 @@ from gatelink import cose, reasons
 from gatelink.errors import FrameError
 
 _kid = itemgetter(slice(8, 12))
+
+
+def _by_kid(frames: list[bytes]) -> Iterable[tuple[bytes, list[bytes]]]:
+    """Neighbours that claim to come from one device; nearly always all of them."""
+    kids = list(map(_kid, frames))
+    if kids.count(kids[0]) == len(kids):
+        return ((kids[0], frames),)
+    return ((kid, list(group)) for kid, group in groupby(frames, _kid))
 
 
 class Switchboard:
@@ -42,7 +51,7 @@ class Switchboard:
         self._clock.look()
         now_ms = self._clock.now_ms()
         # Only a guess from where the device number stands in a good frame; the session checks the whole header.
-        for kid, group in groupby(frames, _kid):
+        for kid, group in _by_kid(frames):
             session = self._by_kid.get(kid)
             if session is not None:
                 session.receive(port, address, group, now_ms)

@@ -79,8 +79,10 @@ class TimeBook:
             del book.sleeps[min(inner, key=lambda i: _room(*book.sleeps[i - 1 : i + 2]))]
 
     def _rate(self, book: _Boot) -> float:
-        asleep = book.kind == SLEEPER or (book.kind == UNSURE and self._sleeps)
-        return 0.05 if asleep else self._drift_ppm * 1e-6
+        return 0.05 if self._sleeper(book) else self._drift_ppm * 1e-6
+
+    def _sleeper(self, book: _Boot) -> bool:
+        return book.kind == SLEEPER or (book.kind == UNSURE and self._sleeps)
 
     def contact(self, boot: int, uptime_ms: int, received_ms: int, error_ms: int | None = 0) -> None:
         """A message that stated its uptime came in: that uptime was reached by then. error_ms None: time not known."""
@@ -137,7 +139,7 @@ class TimeBook:
     def asleep(self, boot: int) -> bool:
         """Whether the device may have slept in this boot."""
         book = self._boots.get(boot)
-        return self._sleeps if book is None else self._own(book).sleeper
+        return self._sleeps if book is None else self._sleeper(book)
 
     def slack(self, boot: int, first_ms: int, last_ms: int) -> int:
         """How far the device's clock may have run off between two uptimes of a boot."""
@@ -158,9 +160,8 @@ class TimeBook:
 
     def _own(self, book: _Boot) -> Facts:
         contact = book.contact
-        sleeper = book.kind == SLEEPER or (book.kind == UNSURE and self._sleeps)
         over = (contact[0], contact[1] + contact[2] + GRAIN_MS) if contact and contact[2] >= 0 else None
-        return Facts(book.anchors, self._drift_ppm, sleeper, book.sleeps, over)
+        return Facts(book.anchors, self._drift_ppm, self._sleeper(book), book.sleeps, over)
 
     def uptime_at_least(self, boot: int, now_ms: int) -> int | None:
         """The least that the device's uptime is now, or None when nothing is known of this boot."""

@@ -48,11 +48,13 @@ class Facts(NamedTuple):
 def judge(uptime_ms: int, facts: Facts, latest_ms: int) -> tuple[int, int]:
     """Uptime -> (low, high); low 0 and high UNKNOWN_MS: not known. latest_ms: it was surely over by then."""
     low, high = 0, UNKNOWN_MS
-    if facts.anchors:
-        bounds = [_around(anchor, uptime_ms, facts) for anchor in facts.anchors]
-        low, high = max(b[0] for b in bounds), min(b[1] for b in bounds)
-        if low > high:  # anchors that contradict each other: nobody knows which is wrong
-            low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
+    least, most = UNKNOWN_MS, 0
+    for anchor in facts.anchors:
+        from_ms, to_ms = _around(anchor, uptime_ms, facts)
+        low, high = max(low, from_ms), min(high, to_ms)
+        least, most = min(least, from_ms), max(most, to_ms)
+    if low > high:  # anchors that contradict each other: nobody knows which is wrong
+        low, high = least, most
     for bound in (facts.contact, facts.ceiling):
         if bound is not None and bound[0] >= uptime_ms:
             apart = bound[0] - uptime_ms

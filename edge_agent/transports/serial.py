@@ -11,7 +11,7 @@ from collections import deque
 import serial
 
 from edge_agent.transports.port import Address, Listener, Port
-from gatelink import framing
+from gatelink import framing, framing_host
 
 READ_SIZE = 65_536
 MAX_WAITING = (
@@ -38,7 +38,7 @@ class SerialPort(Port):
         self._listener = listener
         self._random = random.Random()  # noqa: S311 - spreads retries, nothing secret
         self._line: serial.Serial | None = None
-        self._decoder = framing.Decoder()
+        self._decoder = framing_host.Decoder()
         self._output: deque[bytes] = deque()
         self._waiting = 0
         self._paused = False
@@ -87,7 +87,7 @@ class SerialPort(Port):
         line = serial.Serial(self._path, self._baudrate, timeout=0, write_timeout=0, exclusive=True)
         self._line = line
         self._lost.clear()
-        self._decoder = framing.Decoder()
+        self._decoder = framing_host.Decoder()
         if not self._paused:
             asyncio.get_running_loop().add_reader(line.fileno(), self._readable)
 

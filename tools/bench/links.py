@@ -11,7 +11,7 @@ from edge_agent import config as configuration
 from edge_agent.clock import Clock
 from edge_agent.daemon import Agent
 from edge_agent.transports.port import Address, Listener, Port
-from gatelink import cose, framing, messages
+from gatelink import cose, framing, framing_host, messages
 from tools.bench import frames, sample
 from tools.bench.sample import Sample
 
@@ -69,7 +69,7 @@ class BenchPort(Port):
         )
         self._script = script
         self._session = agent.switchboard.sessions[script.device]
-        self._decoder = framing.Decoder()
+        self._decoder = framing_host.Decoder()
         self._left = deque(script.frames)
         self._under_way: deque[int] = deque()
         self._paused = False

@@ -17,6 +17,7 @@ HOST_ONLY = {
     "protocol/gatelink/ccm_host.py": "CPython's AES-CCM",
     "protocol/gatelink/cbor_host.py": "reading with cbor2",
     "protocol/gatelink/events_host.py": "the edge's quick way through batches",
+    "protocol/gatelink/framing_host.py": "the edge's quick way through a line",
     "firmware/node/image.py": "reads a journal out of a flash image",
 }
 # Chips, boards and lines that a role does not have.
