@@ -94,6 +94,9 @@ class Config(NamedTuple):
     max_wait_ms: int
     max_events: int
     queue_frames: int
+    keep_days: int
+    reserve_mb: int
+    ballast_mb: int
     status_listen: tuple[str, int]
     status_tls: tuple[Path, Path] | None
     viewer_token: str
@@ -153,6 +156,9 @@ def load(path: Path | str) -> Config:
         max_wait_ms=cast(int, tables["commit"]["max_wait_ms"]),
         max_events=cast(int, tables["commit"]["max_events"]),
         queue_frames=cast(int, tables["commit"]["queue_frames"]),
+        keep_days=cast(int, tables["retention"]["keep_days"]),
+        reserve_mb=cast(int, tables["disk"]["reserve_mb"]),
+        ballast_mb=cast(int, tables["disk"]["ballast_mb"]),
         status_listen=_address(status["listen"]),
         status_tls=_tls(file, status),
         viewer_token=viewer,

@@ -213,6 +213,13 @@ TABLES: dict[str, tuple[Key, ...]] = {
             "received frames that may wait for a commit; then ports pause",
         ),
     ),
+    "retention": (
+        Key("keep_days", 30, whole(0, 3_650), "days that events stay here after the office's receipt"),
+    ),
+    "disk": (
+        Key("reserve_mb", 64, whole(0, 1_000_000), "MiB that stay free: below, events are left with their devices"),
+        Key("ballast_mb", 16, whole(0, 10_000), "MiB kept as a file that is let go when the disk is full"),
+    ),
     "status": (
         Key("listen", "127.0.0.1:8787", listen, "address of the status page; beyond this machine only with a token"),
         Key("viewer_token_file", MISSING, PATH, "file with the token that whoever looks must have; none: this machine"),

@@ -22,6 +22,8 @@ from edge_agent.integrity.keeper import Keeper
 from edge_agent.link import LinkSettings, Session, Shared
 from edge_agent.outside import Outside
 from edge_agent.planning import Notice, Plan
+from edge_agent.room import Limits as RoomLimits
+from edge_agent.room import Room
 from edge_agent.service import hang
 from edge_agent.service.heartbeat import Heartbeat, language
 from edge_agent.service.notify import Notifier
@@ -30,6 +32,7 @@ from edge_agent.store import keys as key_store
 from edge_agent.store.database import TRANSIENT, transaction
 from edge_agent.store.devices import Ledger
 from edge_agent.store.firmware import UpdateRow
+from edge_agent.store.outbox import Refused
 from edge_agent.switchboard import Switchboard
 from edge_agent.sync.uploader import Uploader
 from edge_agent.sync.wire import DeviceInfo
@@ -94,7 +97,15 @@ class Agent:
         clock.on_step = self._clock_set
         self._stepped_ms = 0
         settings = LinkSettings(config.window, config.drift_ppm, config.command_retry_ms)
-        shared = Shared(clock, self._down.next, self.ingest.submit, self.rejects, self._online, self._offline)
+        self.room = Room(
+            RoomLimits(config.keep_days, config.reserve_mb << 20, config.ballast_mb << 20),
+            outside.disk(config.data_dir), self.database, self.ingest.submit, lambda: self.ingest.stalled, clock.now_ms,
+            lambda: clock.error_ms is not None, self.record,
+        )  # fmt: skip
+        shared = Shared(
+            clock, self._down.next, self.ingest.submit, self.rejects, self._online, self._offline,
+            lambda: self.room.full,
+        )  # fmt: skip
         for each in config.devices:
             row = keys.rows[each.device]
             if row.revoked_ms is not None:
@@ -150,6 +161,7 @@ class Agent:
             self.uploader,
             self.courier,
             self.keeper,
+            self.room,
         )
         self.feed = Feed()
         self.status = StatusServer(
@@ -181,9 +193,11 @@ class Agent:
                 await port.start()
             if self.uploader is not None:
                 self.uploader.on_outage = self._outage
+                self.uploader.on_refused = self._refused
                 await self.uploader.start()
             if self.keeper is not None:
                 self.keeper.start()
+            self.room.start()
         except OSError as error:
             await self.stop()
             raise EdgeError(f"an address or certificate can't be used: {error}") from error
@@ -193,7 +207,7 @@ class Agent:
 
     def tasks(self) -> list[asyncio.Future[None]]:
         """What must live as long as the agent."""
-        found: list[asyncio.Future[None]] = [*self.ingest.tasks]
+        found: list[asyncio.Future[None]] = [*self.ingest.tasks, *self.room.tasks]
         if self.uploader is not None:
             found += self.uploader.tasks
         if self.keeper is not None:
@@ -210,6 +224,7 @@ class Agent:
         for port in self.ports:
             port.pause()
         self.record(own_events.own(own_events.STOPPED))
+        await self.room.stop()
         if self.keeper is not None:
             await self.keeper.stop()
         if self.uploader is not None:
@@ -306,6 +321,9 @@ class Agent:
             self.log.warning("office not reached", error=error)
         else:
             self.log.info("office reached")
+
+    def _refused(self, row: Refused) -> None:
+        self.log.error("the office refuses a row: set aside, tried again daily", pos=row.pos, reason=row.reason)
 
     def _guessing(self, source: str, tries: int) -> None:
         self.log.warning("wrong tokens at the status address", source=source, tries=tries)

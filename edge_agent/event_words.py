@@ -43,6 +43,7 @@ KINDS: dict[int, tuple[str, str]] = {
     own_events.QUEUE: ("接收队列", "Intake queue"),
     own_events.CLOCK_STEP: ("边缘时钟被调整", "Edge clock was set"),
     own_events.STORE: ("边缘存储故障", "Edge store failed"),
+    own_events.DISK: ("磁盘空间", "Disk space"),
     own_events.ROTATED: ("链路密钥已更换", "Link key changed"),
     own_events.REVOKED: ("设备密钥已吊销", "Device revoked"),
     own_events.WRONG_TRIES: ("口令多次输错", "Wrong secrets tried"),
@@ -56,6 +57,7 @@ CAUSES = (
     ("上电", "power on"), ("刷卡", "credential"), ("远程指令", "command"), ("自动关闭", "auto-close"), ("地感", "loop"),
     ("按钮", "button"), ("到位", "limit reached"), ("超时", "time-out"), ("外力", "by force"),
 )  # fmt: skip
+ROOM = (("已满，记录保留在设备上", "full, events stay with their devices"), ("恢复", "has room again"))
 LEVELS = (("正常", "ok"), ("偏低", "low"), ("严重不足", "critical"))
 DECISIONS = (("拒绝", "denied"), ("放行", "granted"))
 DIRECTIONS = (("进", "in"), ("出", "out"))
@@ -229,6 +231,11 @@ def _queue(zh: bool, fields: list[Any], _: Cards) -> str:
     return _name(zh, (("已满", "full"), ("恢复", "flowing")), fields[0])
 
 
+def _disk(zh: bool, fields: list[Any], _: Cards) -> str:
+    state = _name(zh, ROOM, fields[0])
+    return f"{state}{'，剩余' if zh else ', free:'} {fields[1]:,} MiB"
+
+
 def _failures(zh: bool, fields: list[Any], _: Cards) -> str:
     return f"失败 {fields[0]:,} 次" if zh else f"{fields[0]:,} failures"
 
@@ -261,7 +268,7 @@ _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     own_events.SEQ_RESTARTED: _device, own_events.PORT: _port, own_events.DEVICE: _reach,
     own_events.HELD_RAW: _device, own_events.NEVER_SEEN: _gone, own_events.QUEUE: _queue,
     own_events.CLOCK_STEP: _step, own_events.STORE: _failures, own_events.ROTATED: _epoch, own_events.REVOKED: _device,
-    own_events.WRONG_TRIES: _tries, own_events.DOCKED: _docked,
+    own_events.WRONG_TRIES: _tries, own_events.DOCKED: _docked, own_events.DISK: _disk,
 }  # fmt: skip
 
 

@@ -48,6 +48,11 @@ def opener(keys: cose.Keys) -> Opener:
     return open_
 
 
+def is_events(plaintext: bytes) -> bool:
+    """Whether this is an EVENTS message, or was meant as one."""
+    return plaintext[:1] in (b"\x85", b"\x86", b"\x87", b"\x88") and plaintext[1:2] == b"\x01"
+
+
 def events_of(plaintext: bytes) -> Events | None:
     """[1, first_seq, boot, uptime_cs, items] or the same with mac8 -> Events; None: ask gatelink.messages.decode()."""
     if plaintext[:2] not in (b"\x85\x01", b"\x86\x01"):

@@ -26,6 +26,7 @@ from gatelink.errors import CborError, FrameError, GatelinkError
 from gatelink.messages import Ack, Command, Events, Hello, Result, Status, Welcome
 
 REKEY_RETRY_MS = 2_000  # pause before a pending key is sent again to a device that speaks
+DISK_FULL = "disk_full"  # why an event was left with its device
 UPDATE_ID = 0  # cmd_id of a RESULT that answers an UPDATE
 MAX_HELD = 64  # different undecodable batches of a device that are kept
 
@@ -50,6 +51,7 @@ class Shared(NamedTuple):
     rejects: Rejects
     online: Callable[[int], None]
     offline: Callable[[int], None]
+    held: Callable[[], bool] = lambda: False  # there is no room: events stay with their device
 
 
 class Session:
@@ -179,6 +181,8 @@ class Session:
         found = _surveyed(message) if message is not None else None
         if message is not None and found is not None:
             self._take(message, found, piv, 1, heard)
+        elif self._shared.held() and hot.is_events(plaintext):
+            self._leave(piv, 1, heard)
         else:
             self._flush(heard[2])
             self._contact(piv, 1, heard)
@@ -186,6 +190,9 @@ class Session:
 
     def _take(self, message: Events, found: Survey, piv: int, count: int, heard: Heard) -> None:
         """Events of `count` fresh frames, the first one of `piv`: with those that they follow, or as a new run."""
+        if self._shared.held():
+            self._leave(piv, count, heard)
+            return
         joined = self._joined
         if joined is not None and joined.take(message, found):
             hot.accept(self._window, piv, count)
@@ -194,6 +201,11 @@ class Session:
         self._flush(heard[2])
         self._contact(piv, count, heard)
         self._joined = Joined(message, found, grows=self._book.anchored(message.boot))
+
+    def _leave(self, piv: int, count: int, heard: Heard) -> None:
+        """No room for events: as if they had been lost on the way, the device keeps them and sends them again."""
+        self._contact(piv, count, heard)
+        self._shared.rejects.add(DISK_FULL, heard[0].name, self.device, count)
 
     def _contact(self, piv: int, count: int, heard: Heard) -> None:
         """Fresh frames: the device is there, and this is the way to it."""

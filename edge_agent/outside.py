@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_agent.config import Office, PortConfig
 from edge_agent.store.database import Database
+from edge_agent.store.disk import Disk
 from edge_agent.sync.post import HttpPost, Post
 from edge_agent.sync.signed_post import SignedPost
 from edge_agent.transports.docks import Docks
@@ -26,6 +27,10 @@ class Outside:
     def database(self, folder: Path) -> Database:
         """The store. Raises StoreError."""
         return Database(folder)
+
+    def disk(self, folder: Path) -> Disk:
+        """What the store stands on."""
+        return Disk(folder)
 
     def writer(self) -> Writer:
         """What does the store's writing."""

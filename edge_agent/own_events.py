@@ -19,6 +19,7 @@ ROTATED = 73  # [device, epoch] the device speaks its new link key, the old one 
 WRONG_TRIES = 90  # [source, tries] alarm: wrong tokens at the status address; the source has to wait
 REVOKED = 82  # [device] alarm: the device's link key was dropped
 CLOCK_STEP = 75  # [ms, known 0/1] this machine's clock was set by so much; whether the time is known now
+DISK = 86  # [state 0 full 1 ok, free MiB] alarm: below the reserve events are left with their devices
 STORE = 78  # [failures] alarm: commits failed for a while (disk full or broken), and succeed again
 
 DOCKED = 79  # [device, dock, events] a tag in a dock has been relieved of everything; so many events were new

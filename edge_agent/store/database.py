@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from edge_agent.store import wal
 FILE_NAME = "edge.sqlite"
 LOCK_NAME = "agent.lock"
 LEAST_SQLITE = (3, 51, 3)  # older ones can lose commits when a WAL is reset under a second connection
+INCREMENTAL = 2  # of PRAGMA auto_vacuum: pages that become free can be given back in small steps
+CONVERT_BYTES = 32 << 20  # a larger store is not converted at the start, which would take too long
 SCHEMA_FOLDER = Path(__file__).parent
 # Errors of the disk or of its fullness: the same transaction may succeed later.
 TRANSIENT = (
@@ -59,6 +63,7 @@ def migrate(connection: apsw.Connection, steps: list[str]) -> int:
 def settle(connection: apsw.Connection, steps: list[str]) -> int:
     """What the writing connection promises (WAL, every commit on the disk), then the schema; see migrate()."""
     connection.set_busy_timeout(5_000)
+    connection.pragma("auto_vacuum", INCREMENTAL)  # counts for a file that is still empty
     mode = connection.pragma("journal_mode", "wal")
     if mode != "wal":
         raise StoreError(f"the file system of data_dir does not support WAL (got {mode})")
@@ -66,7 +71,19 @@ def settle(connection: apsw.Connection, steps: list[str]) -> int:
     connection.pragma("synchronous", "full")
     connection.pragma("wal_autocheckpoint", 4_000)
     connection.pragma("journal_size_limit", 64 * 1024 * 1024)
-    return migrate(connection, steps)
+    found = migrate(connection, steps)
+    if connection.pragma("auto_vacuum") != INCREMENTAL and _may_convert(connection):
+        connection.pragma("auto_vacuum", INCREMENTAL)
+        connection.execute("VACUUM")
+    return found
+
+
+def _may_convert(connection: apsw.Connection) -> bool:
+    """Whether a store from before INCREMENTAL is small enough, and the disk free enough, to be written anew now."""
+    pages = int(connection.pragma("page_count")) - int(connection.pragma("freelist_count"))
+    size = pages * int(connection.pragma("page_size"))
+    name = connection.filename
+    return size <= CONVERT_BYTES and (not name or shutil.disk_usage(Path(name).parent).free >= 3 * size)
 
 
 @contextmanager
@@ -118,6 +135,30 @@ class Database:
         connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(5_000)
         return connection
+
+    def wal_bytes(self) -> int:
+        """Size of the WAL."""
+        try:
+            return self.path.with_name(FILE_NAME + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def checkpoint(self, *, truncate: bool) -> bool:
+        """Brings the WAL into the file, truncate: and gives its room back.
+
+        False: the file is longer than it need be, because somebody read or wrote meanwhile.
+        """
+        connection = apsw.Connection(str(self.path))
+        try:
+            connection.set_busy_timeout(100)
+            mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+            with contextlib.suppress(*TRANSIENT):  # somebody reads, or the disk is full: the next time
+                connection.pragma("user_version")  # a connection that has read nothing knows of no WAL
+                connection.wal_checkpoint(mode=mode)
+            size = int(connection.pragma("page_count")) * int(connection.pragma("page_size"))
+            return self.path.stat().st_size <= size
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Closes the writer's connection and gives up ownership."""

@@ -15,7 +15,8 @@ def status(**changes: Any) -> dict[str, Any]:
     device = {"id": 7, "name": "一号", "online": True, "last_contact_ms": 5, "battery_mv": 3_900}
     found: dict[str, Any] = {
         "store": {"problem": "", "held_raw": 0},
-        "office": {"problem": "", "denied": ""},
+        "office": {"problem": "", "denied": "", "refused": {"rows": 0, "first": None}},
+        "disk": {"state": "ok", "free_bytes": 50 << 20},
         "backlog": {"alarms": 0},
         "guard": {"wrong": 4, "alarms": 0},
         "devices": [device, {**device, "id": 8, "name": "", "battery_mv": None}],
@@ -49,8 +50,13 @@ def test_all_well() -> None:
         ({"ports__up": False}, "warn", "port_down", ("A",)),
         ({"devices__battery_mv": 3_400}, "warn", "battery_low", ("一号, 8",)),
         ({"store__held_raw": 2}, "warn", "held_raw", ("2",)),
+        ({"disk__state": "full", "disk__free_bytes": 63 << 20}, "bad", "disk_full", ("63",)),
+        (
+            {"office__refused": {"rows": 3, "first": {"reason": "HTTP 422 rows[0].items: no"}}},
+            "warn", "rows_refused", ("3", "HTTP 422 rows[0].items: no"),
+        ),
     ],
-)
+)  # fmt: skip
 def test_each(changes: dict[str, Any], mood: str, name: str, values: tuple[str, ...]) -> None:
     assert concerns(status(**changes)) == [(mood, name, values)]
     for text in TEXTS[name]:
@@ -60,7 +66,7 @@ def test_each(changes: dict[str, Any], mood: str, name: str, values: tuple[str, 
 @pytest.mark.parametrize("state", [NOT_ENROLLED, REVOKED, UNKNOWN, OTHER_OFFICE])
 def test_an_office_that_refuses_this_edge(state: str) -> None:
     found = status()
-    found["office"] = {"problem": "refused", "denied": state}
+    found["office"] = {**found["office"], "problem": "refused", "denied": state}
     assert concerns(found) == [("bad", f"denied_{state}", ())]
     assert all(TEXTS[f"denied_{state}"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import Any
 
 from edge_agent.clock import Clock
@@ -12,6 +11,7 @@ from edge_agent.counters import Rejects
 from edge_agent.ingest import Ingest
 from edge_agent.integrity.keeper import Keeper
 from edge_agent.link import Session
+from edge_agent.room import Room
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
 from edge_agent.store.outbox import Refused
@@ -37,6 +37,7 @@ class Reporter:
         uploader: Uploader | None,
         courier: Courier,
         keeper: Keeper | None,
+        room: Room,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -48,12 +49,14 @@ class Reporter:
         self._uploader = uploader
         self._courier = courier
         self._keeper = keeper
+        self._room = room
         self._started_ms = clock.now_ms()
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything; see README, "Status"."""
         now_ms = self._clock.now_ms()
-        lanes, oldest_ms, free_bytes, held_raw, refusals = await asyncio.to_thread(self._stored)
+        disk = self._room.describe()
+        lanes, oldest_ms, held_raw, refusals = await asyncio.to_thread(self._stored)
         waiting = {name: lane.appended - lane.delivered for name, lane in lanes.items()}
         age = now_ms - oldest_ms if oldest_ms is not None else None
         return {
@@ -74,7 +77,9 @@ class Reporter:
                 "events": waiting["normal"] + waiting["alarm"],
                 "alarms": waiting["alarm"],
                 "oldest_ms": oldest_ms,
-                "words": words.backlog(waiting["normal"], waiting["alarm"], age, free_bytes),
+                "words": words.backlog(
+                    waiting["normal"], waiting["alarm"], age, disk["free_bytes"], disk["days_left"]
+                ),
             },
             "store": {
                 "state": "stalled" if self._ingest.stalled else "ok",
@@ -84,15 +89,16 @@ class Reporter:
                 "duplicates": self._ingest.duplicates,
                 "waiting_frames": self._ingest.waiting,
                 "held_raw": held_raw,
-                "disk_free_bytes": free_bytes,
+                "disk_free_bytes": disk["free_bytes"],
             },
+            "disk": disk,
             "office": self._office(_refused(*refusals)),
             "integrity": self._keeper.describe() if self._keeper is not None else None,
         }
 
     def _stored(
         self,
-    ) -> tuple[dict[str, outbox.Lane], int | None, int, int, tuple[int, Refused | None]]:
+    ) -> tuple[dict[str, outbox.Lane], int | None, int, tuple[int, Refused | None]]:
         connection = self._database.reader()
         try:
             lanes = outbox.lanes(connection)
@@ -102,8 +108,7 @@ class Reporter:
         finally:
             connection.close()
         known = [found[1] for found in oldest if found is not None]
-        free = shutil.disk_usage(self._database.path.parent).free
-        return lanes, min(known, default=None), free, int(held) if isinstance(held, int) else 0, refusals
+        return lanes, min(known, default=None), int(held) if isinstance(held, int) else 0, refusals
 
     def _port(self, port: Port) -> dict[str, Any]:
         return {

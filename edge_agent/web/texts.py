@@ -10,6 +10,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "无法写入磁盘：记录暂时保留在设备上，磁盘恢复后自动补收（{}）",
         "The disk takes nothing: devices keep their events and send them when it does again ({})",
     ),
+    "disk_full": (
+        "磁盘已满（剩余 {} MiB）：记录保留在设备上，有空间后自动补收",
+        "The disk is full ({} MiB free): events stay with their devices until there is room",
+    ),
+    "rows_refused": (
+        "办公室不接收 {} 条记录：已留存在本机，每天重试（{}）",
+        "The office does not take {} rows: they are kept here and tried again daily ({})",
+    ),
     "office_away": ("连不上办公室：{}", "The office is not reached: {}"),
     "denied_not_enrolled": (
         "本机尚未在办公室登记：请运行 gatepost edge enrol",

@@ -21,6 +21,11 @@ def concerns(status: dict[str, Any]) -> list[Concern]:
     store, office, backlog = status["store"], status["office"], status["backlog"]
     if store["problem"]:
         found.append(Concern("bad", "store_stalled", (store["problem"],)))
+    if status["disk"]["state"] == "full":
+        found.append(Concern("bad", "disk_full", (f"{status['disk']['free_bytes'] >> 20:,}",)))
+    if office and office["refused"]["rows"]:
+        first = office["refused"]["first"]
+        found.append(Concern("warn", "rows_refused", (f"{office['refused']['rows']:,}", first["reason"])))
     if office and office["problem"]:
         if office["denied"]:
             found.append(Concern("bad", f"denied_{office['denied']}", ()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MOST_DAYS = 3_650
+
 
 def span(ms: int) -> dict[str, str]:
     """A duration: the two largest units that matter."""
@@ -24,18 +26,30 @@ def size(count: int) -> str:
     return f"{count / 1e3:,.0f} KB"
 
 
-def backlog(events: int, alarms: int, oldest_age_ms: int | None, free_bytes: int) -> dict[str, str]:
-    """What waits for the office."""
-    room = size(free_bytes)
+def room(free_bytes: int, days: int | None) -> dict[str, str]:
+    """What the disk still takes: in days where the rate is known."""
+    if days is None:
+        return {"zh": f"磁盘还有 {size(free_bytes)} 可用", "en": f"{size(free_bytes)} of disk free"}
+    if days > MOST_DAYS:
+        return {"zh": "磁盘还可存 10 年以上", "en": "disk holds more than 10 years"}
+    more = "day" if days == 1 else "days"
+    return {"zh": f"磁盘还可存 {days:,} 天", "en": f"disk holds {days:,} more {more}"}
+
+
+def backlog(
+    events: int, alarms: int, oldest_age_ms: int | None, free_bytes: int, days: int | None
+) -> dict[str, str]:
+    """What waits for the office, and how much more may."""
+    left = room(free_bytes, days)
     if events + alarms == 0:
-        return {"zh": f"没有待上传的事件,磁盘还有 {room} 可用", "en": f"nothing waits, {room} of disk free"}
+        return {"zh": f"没有待上传的事件,{left['zh']}", "en": f"nothing waits, {left['en']}"}
     age = span(oldest_age_ms or 0)
     of_them_zh = f"(其中报警 {alarms:,} 条)" if alarms else ""
     of_them_en = f" ({alarms:,} of them alarms)" if alarms else ""
     noun = "event waits" if events + alarms == 1 else "events wait"
     return {
-        "zh": f"{events + alarms:,} 条事件待上传{of_them_zh},最早一条已等 {age['zh']},磁盘还有 {room} 可用",
-        "en": f"{events + alarms:,} {noun}{of_them_en}, oldest {age['en']}, {room} of disk free",
+        "zh": f"{events + alarms:,} 条事件待上传{of_them_zh},最早一条已等 {age['zh']},{left['zh']}",
+        "en": f"{events + alarms:,} {noun}{of_them_en}, oldest {age['en']}, {left['en']}",
     }
 
 
