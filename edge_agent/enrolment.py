@@ -109,6 +109,7 @@ async def enrol_here(data_dir: Path, site: str, edge: str, text: str) -> Enrolle
         raise EnrolmentError(
             f'the code is for "{ticket.edge}" at "{ticket.site}", edge.toml says "{edge}" at "{site}"; nothing was sent'
         )
+    private_files.check_user(data_dir)
     known = await enrol(ticket, load_or_make(data_dir))
     save(data_dir, known)
     return known

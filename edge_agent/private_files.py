@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import tempfile
 from pathlib import Path
@@ -28,6 +29,19 @@ def check_folder(folder: Path) -> None:
 def check_file(path: Path, what: str = "") -> None:
     """This file is its owner's alone. Raises ConfigError with the remedy."""
     _check(path, what, FILE)
+
+
+def check_user(folder: Path) -> None:
+    """Root must leave no files of its own where another user works. Raises ConfigError with the remedy."""
+    if os.geteuid() != 0 or not folder.exists():
+        return
+    owner = folder.stat().st_uid
+    if owner != 0:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        raise ConfigError(str(folder), None, "", f"belongs to {name}; right is: sudo -u {name} gatepost ...")
 
 
 def check_place(path: Path) -> None:

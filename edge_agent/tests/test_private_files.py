@@ -104,6 +104,17 @@ def test_another_user_can_read_none_of_it(tmp_path: Path) -> None:
     assert len(lines) == 2 * len(names)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_root_leaves_nothing_where_another_user_works(tmp_path: Path) -> None:
+    """Files of root there would stop the service at its next start."""
+    private_files.check_user(tmp_path / "none yet")
+    private_files.check_user(tmp_path)
+    (tmp_path / "data").mkdir(mode=0o700)
+    os.chown(tmp_path / "data", 65_534, 65_534)
+    with pytest.raises(ConfigError, match="sudo -u nobody gatepost"):
+        private_files.check_user(tmp_path / "data")
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "office.toml"
     private_files.write(path, "one")

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from edge_agent import private_files
 from edge_agent.clock import Clock
 from edge_agent.config_schema import site_id, url
 from edge_agent.errors import ConfigError
@@ -118,7 +119,9 @@ def revoke(config_file: Path, site: str, edge: str) -> str:
 
 def _load(path: Path) -> Config:
     with _told():
-        return configuration.load(path, serve=False)
+        config = configuration.load(path, serve=False)
+        private_files.check_user(config.data_dir)
+        return config
 
 
 @contextmanager
