@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tools import edge_store
+from tools.doctor import arguments as doctor
 from tools.errors import ToolError
 
 DONE, FAILED, MISTAKE = 0, 1, 2
@@ -64,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     update.set_defaults(handler=_edge_update)
 
     edge_store.add(edge_commands)
+
+    doctor.add(commands)
 
     office = commands.add_parser("office", help="the server in the property office")
     office_commands = office.add_subparsers(metavar="COMMAND", required=True)

@@ -33,26 +33,28 @@ def sentence(snapshot: Mapping[str, Any], language: str, *, gets_on: bool = True
     problem = snapshot["store"]["problem"]
     if problem:
         parts.append(
-            f"磁盘写不进去({problem}):暂不确认,事件留在设备上"
+            f"磁盘写不进去（{problem}）：暂不确认，事件留在设备上"
             if chinese
             else f"THE DISK TAKES NOTHING ({problem}): nothing is acknowledged, the devices keep their events"
         )
     lost = [str(port["name"]) for port in snapshot["ports"] if not port["up"]]
     if lost:
         named = ", ".join(lost[:4]) + (" ..." if len(lost) > 4 else "")
-        parts.append(f"端口断开:{named}" if chinese else f"port lost: {named}")
+        parts.append(f"端口断开：{named}" if chinese else f"port lost: {named}")
     office = snapshot["office"]
     if office is not None and office["problem"]:
         parts.append(
-            f"联系不上办公室({office['problem']})" if chinese else f"office not reached ({office['problem']})"
+            f"联系不上办公室（{office['problem']}）"
+            if chinese
+            else f"office not reached ({office['problem']})"
         )
     parts.append(snapshot["backlog"]["words"][language])
     devices = snapshot["devices"]
     online = sum(bool(device["online"]) for device in devices)
     parts.append(
-        f"{len(devices)} 台设备,{online} 台在线" if chinese else f"{online} of {len(devices)} devices online"
+        f"{len(devices)} 台设备，{online} 台在线" if chinese else f"{online} of {len(devices)} devices online"
     )
-    return (";" if chinese else "; ").join(parts)
+    return ("；" if chinese else "; ").join(parts)
 
 
 def stuck(language: str) -> str:
@@ -62,4 +64,4 @@ def stuck(language: str) -> str:
 
 def unread(problem: str, language: str) -> str:
     """The state can't be told because the store can't be read."""
-    return f"存储读不出来({problem})" if language == "zh" else f"THE STORE CAN'T BE READ ({problem})"
+    return f"存储读不出来（{problem}）" if language == "zh" else f"THE STORE CAN'T BE READ ({problem})"

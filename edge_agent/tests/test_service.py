@@ -249,15 +249,15 @@ def snapshot(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("changes", "english", "chinese"),
     [
-        ({}, "nothing waits; 1 of 2 devices online", "没有待上传的事件;2 台设备,1 台在线"),
-        ({"office": None}, "nothing waits; 1 of 2", "没有待上传的事件;2 台"),
+        ({}, "nothing waits; 1 of 2 devices online", "没有待上传的事件；2 台设备，1 台在线"),
+        ({"office": None}, "nothing waits; 1 of 2", "没有待上传的事件；2 台"),
         (
             {"store": {"problem": "disk full"}},
             "THE DISK TAKES NOTHING (disk full)",
-            "磁盘写不进去(disk full)",
+            "磁盘写不进去（disk full）",
         ),
-        ({"ports": [{"name": "A", "up": False}]}, "port lost: A; nothing", "端口断开:A"),
-        ({"office": {"problem": "refused"}}, "office not reached (refused)", "联系不上办公室(refused)"),
+        ({"ports": [{"name": "A", "up": False}]}, "port lost: A; nothing", "端口断开：A"),
+        ({"office": {"problem": "refused"}}, "office not reached (refused)", "联系不上办公室（refused）"),
     ],
 )
 def test_the_sentence(changes: dict[str, object], english: str, chinese: str) -> None:

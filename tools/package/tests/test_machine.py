@@ -269,6 +269,14 @@ async def test_the_agent_works_in_its_cage(machine: Machine, whole: Estate) -> N
         assert lost["forbidden"] == "Operation not permitted"
         await until(lambda: "devices online" in machine.show(UNIT, "StatusText"), 20)
         assert "port lost: uart, forbidden; " in machine.show(UNIT, "StatusText")
+        # The doctor looks with the eyes of the agent's user.
+        told = await estate.tell(
+            "sh", "-c", "gatepost doctor --config /etc/gatepost/edge.toml --json || true"
+        )
+        found = {one["check"]: one for one in json.loads(told)["findings"]}
+        for check in ("config", "sqlite", "files", "store", "agent", "port dock", "port uart"):
+            assert found[check]["level"] == "ok", found[check]
+        assert found["file system"]["key"] == "disk_memory"
         # Nothing but data_dir can be written, and nothing of others be seen.
         inside = ("nsenter", "-t", process, "-m", "-U", "--", "/usr/bin/touch")
         for path in ("/etc/gatepost/x", "/usr/x", "/opt/gatepost/x", "/var/lib/x"):

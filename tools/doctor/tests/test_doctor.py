@@ -1,0 +1,319 @@
+"""The whole command on a real site: a real agent, real files and ports, and the office as far as it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import os
+import pwd
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from edge_agent import config as configuration
+from edge_agent import enrolment
+from edge_agent.pinning import pin_of
+from edge_agent.tests.device import PtyWire
+from edge_agent.tests.harness import Process, Site, until
+from tools import cli
+from tools.doctor import gather_machine, gather_site, judge, texts
+from tools.doctor.finding import Finding
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def doctor(site: Site, *more: str, lang: str = "C.UTF-8") -> tuple[int, str]:
+    """A process of its own, as people run it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cli", "doctor", "--config", str(site.config_path), *more],
+        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protocol'}", "LC_ALL": lang, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def findings(site: Site) -> dict[str, dict[str, Any]]:
+    code, said = doctor(site, "--json")
+    value = json.loads(said)
+    assert ("ok", "warning", "fault").index(value["level"]) == code
+    found: dict[str, dict[str, Any]] = {}
+    for one in value["findings"]:
+        # The worst of a check's findings.
+        if one["check"] not in found or one["level"] == "fault":
+            found[one["check"]] = one
+    return found
+
+
+class Answers(BaseHTTPRequestHandler):
+    """An office's /healthz; its clock may be another one."""
+
+    ahead_s = 0
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response_only(type(self).status if self.path == "/healthz" else 404)
+        at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=type(self).ahead_s)
+        self.send_header("Date", at.strftime("%a, %d %b %Y %H:%M:%S GMT"))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def answering(tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    Answers.ahead_s, Answers.status = 0, 200
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def leave(wire: PtyWire) -> None:
+    """This process holds the line's other end only."""
+    os.close(wire.slave)
+    wire.slave = os.open(os.devnull, os.O_RDONLY)
+
+
+def to(url: str, **more: str) -> str:
+    lines = "".join(f'{key} = "{value}"\n' for key, value in more.items())
+    return f'[office]\nurl = "{url}"\ntoken = "a-token-for-tests"\n{lines}'
+
+
+async def test_a_healthy_site_with_its_agent_at_work(tmp_path: Path) -> None:
+    with answering() as port:
+        site = Site(tmp_path, office=to(f"http://127.0.0.1:{port}"))
+        wire = PtyWire(site.link)
+        agent = Process(site)
+        await agent.start()
+        await until(lambda: agent.log.exists() and '"running"' in agent.log.read_text(), 20)
+        leave(wire)
+        found = await asyncio.to_thread(findings, site)
+        wire.close()
+        assert await agent.end() == 0
+    assert found["agent"]["text"]["en"] == f"the agent runs (process {agent.process.pid})"
+    for check in (
+        "config",
+        "sqlite",
+        "python",
+        "memory",
+        "file system",
+        "files",
+        "store",
+        "port A",
+        "office clock",
+    ):
+        assert found[check]["level"] == "ok", found[check]
+    assert found["office"]["key"] == "office_plain"
+    assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith(".doctor")]
+
+
+def test_in_both_languages_and_by_the_locale(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    code, english = doctor(site)
+    assert code == 2  # the port is not there
+    assert f"[FAULT] {site.link} is not there\n    → check cable and power; ls /dev/serial/by-id" in english
+    assert english.endswith("something is broken\n")
+    _, chinese = doctor(site, "--lang", "zh")
+    assert f"[故障] {site.link} 不存在\n    → 检查线缆和供电" in chinese
+    assert doctor(site, lang="zh_CN.UTF-8")[1].splitlines()[-1] == chinese.splitlines()[-1]
+
+
+def test_a_mistake_in_a_file_does_not_end_the_rest(tmp_path: Path) -> None:
+    site = Site(tmp_path, more="[comit]\n")
+    (tmp_path / "data").mkdir(mode=0o700)
+    found = findings(site)
+    assert found["config"]["level"] == "fault"
+    assert 'did you mean "commit"?' in found["config"]["text"]["en"]
+    assert {"sqlite", "memory", "clock", "file system", "room", "disk speed", "store", "agent"} <= set(found)
+    site.config_path.unlink()
+    found = findings(site)
+    assert "can't be read" in found["config"]["text"]["en"]
+    assert {"sqlite", "memory", "clock"} <= set(found)
+
+
+async def test_the_store_and_its_files(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    wire = PtyWire(site.link)
+    async with site.agent():
+        pass
+    assert findings(site)["store"]["key"] == "store"
+    store = tmp_path / "data" / "edge.sqlite"
+    (tmp_path / "devices.toml").chmod(0o644)
+    assert findings(site)["files"]["remedy"]["en"] == f"sudo chmod 600 {tmp_path / 'devices.toml'}"
+    (tmp_path / "devices.toml").chmod(0o600)
+    connection = apsw.Connection(str(store))
+    connection.pragma("user_version", 999)
+    connection.close()
+    assert findings(site)["store"]["key"] == "store_newer"
+    content = bytearray(store.read_bytes())
+    content[4096 * 3 : 4096 * 6] = os.urandom(4096 * 3)
+    content[60:64] = (7).to_bytes(4, "big")
+    store.write_bytes(content)
+    before = store.read_bytes()
+    assert findings(site)["store"]["key"] == "store_damaged"
+    assert store.read_bytes() == before
+    wire.close()
+
+
+async def test_ports_that_somebody_else_has(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    wire = PtyWire(site.link)
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "import sys; f = open(sys.argv[1], 'rb', 0); print('open', flush=True); sys.stdin.read()",
+        str(site.link), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert other.stdout is not None
+    assert await other.stdout.readline() == b"open\n"
+    leave(wire)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", site.udp_port))
+        found = await asyncio.to_thread(findings, site)
+    assert found["port A"]["key"] == "port_busy"
+    assert f"(process {other.pid})" in found["port A"]["text"]["en"]
+    assert found["port U"]["key"] == "address_taken"
+    assert "already in use" in found["port U"]["text"]["en"]
+    other.kill()
+    await other.wait()
+    wire.close()
+    site.link.write_text("")
+    assert findings(site)["port A"]["key"] == "port_no_device"
+
+
+def certificate() -> tuple[x509.Certificate, bytes]:
+    """A certificate for 127.0.0.1 that nobody else signed, and PEM of it with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "office")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(
+        Encoding.PEM
+    )
+    return made, pem
+
+
+def test_the_way_to_the_office_step_by_step(tmp_path: Path) -> None:
+    def seen() -> list[Finding]:
+        return judge.office(gather_site.office(configuration.load(site.config_path)))
+
+    def key(url: str, **more: str) -> str:
+        site.write(office=to(url, **more))
+        return seen()[0].key
+
+    site = Site(tmp_path)
+    assert seen()[0].key == "office_none"
+    assert key("http://no-such-name.invalid") == "office_name"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        assert key(f"http://127.0.0.1:{probe.getsockname()[1]}") == "office_connect"
+    with answering() as port:
+        assert key(f"http://127.0.0.1:{port}") == "office_plain"
+        Answers.ahead_s = 7_200
+        assert texts.sentence(seen()[1], "en") == "the office's clock is 7,200 s away"
+        Answers.status = 503
+        assert "HTTP 503" in texts.sentence(seen()[0], "en")
+        assert key(f"https://127.0.0.1:{port}") == "office_tls"  # it speaks no TLS
+    made, pem = certificate()
+    (tmp_path / "office.pem").write_bytes(pem)
+    (tmp_path / "ca.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "office.pem")
+    with answering(tls) as port:
+        url = f"https://localhost:{port}"
+        assert key(url) == "office_tls"
+        assert key(url, ca_file="ca.pem") == "office"
+        # Enrolled: the pin counts, and nothing else.
+        (tmp_path / "data").mkdir(mode=0o700, exist_ok=True)
+        site.write()
+        for pin, expected in ((pin_of(made), "office"), (bytes(32), "office_pin")):
+            enrolment.save(tmp_path / "data", enrolment.Enrolled(url, "s1", "e1", (pin,), 1))
+            assert seen()[0].key == expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_looks_with_the_eyes_of_the_agents_user(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    site = Site(tmp_path)
+    (tmp_path / "data").mkdir(mode=0o700)
+    os.chown(tmp_path / "data", nobody.pw_uid, nobody.pw_gid)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o005 != 0o005 and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    found = findings(site)
+    assert found["files"]["remedy"]["en"] == f"sudo chown nobody: {tmp_path / 'devices.toml'}"
+    assert found["config"]["level"] == "fault"
+
+
+def test_a_raspberry_pi_with_a_tired_card(tmp_path: Path) -> None:
+    """The files of a Pi's kernel, as its drivers write them."""
+    for name, content in (
+        ("proc/meminfo", "MemTotal:  948304 kB\nMemFree: 1 kB\nMemAvailable:  40000 kB\n"),
+        (
+            "proc/self/mountinfo",
+            f"24 1 179:2 / {tmp_path} rw,noatime shared:1 - ext4 /dev/mmcblk0p2 rw,nobarrier\n",
+        ),
+        ("proc/cmdline", "console=serial0,115200 console=tty1 root=PARTUUID=1 rw\n"),
+        ("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n"),
+        ("sys/dev/block/179:2/device/life_time", "0x01 0x0a\n"),
+        ("sys/dev/block/179:2/device/pre_eol_info", "0x02\n"),
+        ("run/chrony/chronyd.pid", "1\n"),
+        ("sys/class/rtc/rtc0/name", "ds3231\n"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    machine = gather_machine.machine(tmp_path)
+    assert (machine.memory, machine.available, machine.throttled) == (948304 * 1024, 40000 * 1024, 0x50005)
+    (tmp_path / "data").mkdir()
+    disk = gather_machine.disk(tmp_path / "data", tmp_path)
+    assert (disk.kind, disk.worn, disk.end_of_life, disk.wal) == ("ext4", 10, 2, "wal")
+    assert "nobarrier" in disk.options
+    assert len(disk.syncs_ms) >= 1
+    clock = gather_machine.clock("kernel", tmp_path)
+    assert (clock.service, clock.has_chip, clock.source) == ("chrony", True, "kernel")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/ttyAMA0").touch()
+    (tmp_path / "dev/serial0").symlink_to("ttyAMA0")
+    assert gather_machine._consoles(tmp_path) == {"ttyAMA0"}
+
+
+def test_a_folder_that_takes_nothing(tmp_path: Path) -> None:
+    before = gather_machine.disk(tmp_path / "not" / "yet")
+    assert (before.syncs_ms, before.error) == ((), "")
+    assert before.free > 0
+    assert gather_site.store(tmp_path).version == 0
+    assert gather_site.agent(tmp_path).pid is None
+
+
+def test_it_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["doctor", "--help"])
+    assert "--lang" in capsys.readouterr().out
