@@ -12,6 +12,7 @@ from typing import Any, cast
 from tools import edge_store
 from tools.doctor import arguments as doctor
 from tools.errors import ToolError
+from tools.verify import arguments
 
 DONE, FAILED, MISTAKE = 0, 1, 2
 STATUS_URL = "http://127.0.0.1:8787/status"
@@ -118,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
         "--rekey", action="store_true", help="replace keys that are already there (next epoch)"
     )
     provision.set_defaults(handler=_provision)
+
+    verify = commands.add_parser("verify", help="check what office and edge hold against what was signed")
+    arguments.add(verify)
+    verify.set_defaults(handler=_verify)
 
     flash = commands.add_parser("flash", help="put MicroPython and a role's program onto a device")
     flash.add_argument("--port", required=True, help="its USB console, e.g. /dev/ttyUSB0")
@@ -265,6 +270,12 @@ def _provision(wanted: argparse.Namespace) -> int:
     )
     print(f"device {keys.device} ({keys.role}), epoch {keys.epoch}: fingerprint {keys.fingerprint}")
     return DONE
+
+
+def _verify(wanted: argparse.Namespace) -> int:
+    from tools.verify import command
+
+    return command.run(wanted)
 
 
 def _flash(wanted: argparse.Namespace) -> int:

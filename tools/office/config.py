@@ -229,8 +229,13 @@ def _site_of(file: TomlFile, table: str, index: int, entry: dict[str, object], s
     return site
 
 
+def event_keys(path: Path) -> dict[tuple[str, int], bytes]:
+    """The event keys of a file by (site, device), whatever the sites. Raises ConfigError."""
+    return _devices(path, None)[0]
+
+
 def _devices(
-    path: Path, sites: dict[str, Site]
+    path: Path, sites: dict[str, Site] | None
 ) -> tuple[dict[tuple[str, int], bytes], dict[tuple[str, int], Name]]:
     file = TomlFile(path)
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -239,7 +244,8 @@ def _devices(
     keys: dict[tuple[str, int], bytes] = {}
     names: dict[tuple[str, int], Name] = {}
     for index, entry in enumerate(_entries(file, "device", _DEVICE)):
-        at = (_site_of(file, "device", index, entry, sites), cast(int, entry["id"]))
+        site = cast(str, entry["site"]) if sites is None else _site_of(file, "device", index, entry, sites)
+        at = (site, cast(int, entry["id"]))
         if at in keys:
             raise file.error("device", index, "id", f"{at[1]} stands here twice for this site")
         keys[at] = bytes.fromhex(cast(str, entry["event_key"]))

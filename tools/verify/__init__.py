@@ -1,0 +1,1 @@
+"""`gatepost verify`: checks what office and edge have stored against what was signed; names what does not fit."""
