@@ -58,8 +58,8 @@ def check(
             fault("head_restarted" if restarted else "head_forked", head=head.number)
         elif head.size < before.size:
             fault("head_shrunken", head=head.number, pos=head.last_pos + 1, last_pos=before.last_pos)
-        elif head.size == before.size and head.root != before.root:
-            fault("head_forked", head=head.number)
+        elif head.branch != before.branch or (head.size == before.size and head.root != before.root):
+            fault("head_forked", head=head.number)  # its proof did not lead on from the one before
     for first, last in _missing_numbers(heads):
         fault("head_dropped", head=first, last_head=last)
     through, last_good = _roots(good, choose, gap, fault)
