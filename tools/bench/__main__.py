@@ -20,6 +20,7 @@ PARTS = (
     "rivals",
     "compare",
     "keys",
+    "integrity",
     "clock",
     "device",
     "update",

@@ -157,6 +157,7 @@ def test_the_end_cut_off_at_the_office_is_seen_from_the_edge(copy: Copy) -> None
         last = db.execute(
             "SELECT max(first + count - 1) FROM log_row WHERE device = ? AND pos <= ?", (device, keep)
         ).get
+        db.execute("DELETE FROM loss WHERE device = ? AND last > ?", (device, last))
         for table in ("event", "proof"):
             db.execute(f"DELETE FROM {table} WHERE device = ? AND seq > ?", (device, last))
         db.execute("UPDATE span SET last = ? WHERE device = ?", (last, device))
