@@ -79,7 +79,7 @@ def extend(
         return False
     connection.executemany(
         "INSERT OR REPLACE INTO tree_node VALUES (?,?)",
-        [(_place(level, index), hashed) for level, index, hashed in nodes],
+        [(place(level, index), hashed) for level, index, hashed in nodes],
     )
     return True
 
@@ -87,7 +87,7 @@ def extend(
 def node(connection: apsw.Connection, level: int, index: int) -> bytes:
     """The hash of a full subtree (tree.Node, with the store before it). Raises StoreError where one is missing."""
     above = level % STORED_LEVELS
-    first = _place(level - above, index << above)
+    first = place(level - above, index << above)
     hashes = [
         bytes(hashed)
         for (hashed,) in connection.execute(
@@ -104,8 +104,9 @@ def node(connection: apsw.Connection, level: int, index: int) -> bytes:
     return hashes[0]
 
 
-def _place(level: int, index: int) -> int:
-    return level << 48 | index
+def place(level: int, index: int) -> int:
+    """Where a node stands in table tree_node: the leaves last, so that the table grows at its end."""
+    return index - (level << 48)
 
 
 def save_head(connection: apsw.Connection, row: HeadRow) -> None:

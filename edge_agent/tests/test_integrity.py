@@ -55,11 +55,10 @@ def check(site: Site, rows: list[Row] | None = None) -> trees.State:
             part.append(leaf)
         return part.root()
 
-    stored = connection.execute("SELECT place >> 48, place & 0xFFFFFFFFFFFF, hash FROM tree_node").fetchall()
-    assert {one[:2] for one in stored} == {
-        (level, index) for level in (0, 8, 16) for index in range(state.size >> level)
-    }
-    assert all(hashed == node(level, index) for level, index, hashed in stored)
+    stored = dict(connection.execute("SELECT place, hash FROM tree_node"))
+    wanted_nodes = [(level, index) for level in (0, 8, 16) for index in range(state.size >> level)]
+    assert set(stored) == {trees.place(level, index) for level, index in wanted_nodes}
+    assert all(stored[trees.place(level, index)] == node(level, index) for level, index in wanted_nodes)
     for row in (trees.HeadRow(*one) for one in connection.execute("SELECT * FROM head")):
         head = Head("s1", "e1", row.number, row.first_pos, row.size, row.root, row.time_ms)
         assert fits(head, row.public, row.signature)

@@ -93,7 +93,7 @@ def _sized(size: int) -> list[Row]:
         Row("integrity", f"{name}: edge, reading and hashing", spent["hash"] / rows * 1e6, "us/row"),
         Row("integrity", f"{name}: edge, in the writer", spent["write"] / rows * 1e6, "us/row"),
         Row("integrity", f"{name}: edge, both", (spent["hash"] + spent["write"]) / EVENTS * 1e6, "us/event"),
-        at_most("integrity", f"{name}: edge, stored for the tree", grown / rows, "bytes/row", 48),
+        at_most("integrity", f"{name}: edge, stored for the tree", grown / rows, "bytes/row", 42),
         Row("integrity", f"{name}: edge, stored for the tree", grown / EVENTS, "bytes/event"),
         Row("integrity", f"{name}: a head signed, proven, encoded", spent["head"] / len(heads) * 1e6, "us"),
         Row("integrity", f"{name}: a head on the wire", sum(map(len, heads)) / len(heads), "bytes"),

@@ -19,8 +19,6 @@ from edge_agent.store.tree import STORED_LEVELS, HeadRow, State
 from gatelink.errors import GatelinkError
 from tools.verify.faults import Report, ranges
 
-_PLACE = 48  # tree_node.place is level << 48 | index
-
 
 class Delivered(NamedTuple):
     """A head that the office has acknowledged."""
@@ -119,7 +117,7 @@ class _EdgeCheck:
         nodes: list[tuple[int, int, bytes]] = []
         waiting = list(heads)
         leaves = self._db.execute(
-            "SELECT place, hash FROM tree_node WHERE place < ? ORDER BY place", (state.size,)
+            "SELECT place, hash FROM tree_node WHERE place >= 0 AND place < ? ORDER BY place", (state.size,)
         )
         rows = self._between(state.first_pos, state.last_pos)
         first_kept = self._db.execute("SELECT min(pos) FROM log").get
@@ -188,7 +186,7 @@ class _EdgeCheck:
             if not level:
                 continue
             found = self._db.execute(
-                "SELECT hash FROM tree_node WHERE place = ?", (level << _PLACE | index,)
+                "SELECT hash FROM tree_node WHERE place = ?", (tree.place(level, index),)
             ).get
             if found != hashed:
                 self._report.fault("node_changed", **self._where, detail=f"level {level}, {index}")

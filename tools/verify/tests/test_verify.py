@@ -140,7 +140,7 @@ def test_edge_inner_nodes(copy: Copy) -> None:
     db.execute("UPDATE lane SET cursor = ?", (grown.last_pos,))
     db.close()
     assert copy.check_edge().faults == []
-    change(copy.edge_db(), f"UPDATE tree_node SET hash = zeroblob(32) WHERE place = {8 << 48 | 1}")
+    change(copy.edge_db(), f"UPDATE tree_node SET hash = zeroblob(32) WHERE place = {trees.place(8, 1)}")
     assert "node_changed" in named(copy.check_edge())
 
 
