@@ -269,9 +269,9 @@ class Bus:
         return len(expected)
 
 
-def round_bound_us(count: int, baudrate: int, reaction_us: int) -> int:
-    """The longest that one round of a healthy, saturated bus may take; what an alarm waits for at most."""
+def alarm_bound_us(count: int, baudrate: int, reaction_us: int) -> int:
+    """The longest that an alarm waits on a healthy, saturated bus: one round and the turn in which it is told."""
     byte_us = 10_000_000 / baudrate
     exchange_us = (20 + 16) * byte_us + reaction_us + polling.TURNAROUND_US
     frames_us = polling.BULK_US + (polling.LIMIT + polling.GAP_BYTES) * byte_us + reaction_us
-    return int(count * exchange_us + frames_us)
+    return int((count + 2) * exchange_us + frames_us + 120 * byte_us)

@@ -149,6 +149,10 @@ async def test_another_tag_and_a_stranger_in_the_same_dock(tmp_path: Path) -> No
         assert (found["device"], found["words"]["zh"]) == (99, "设备 99 未登记，不读取")
         assert agent.rejects.by_port["Adapter"]["unknown_device"] == 1
         assert dict(agent.rejects.strangers) == {99: 1}
+        status = await agent.reporter.snapshot()
+        (port,) = status["ports"]
+        assert port["docks"][0]["rejects"] == {"unknown_device": 1}
+        await until(lambda: docks_of(agent).frames_in >= 2 + 2 * 2 + 1)
         wire.close()
     assert docked(site) == [[first.device, "Adapter", 30], [second.device, "Adapter", 30]]
 

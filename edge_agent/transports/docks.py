@@ -66,6 +66,7 @@ class Docks(Port):
         self._inner = Listener(self._frames, listener.refused, self._opened, self._lost)
         self._listener = listener
         self._paused = False
+        self._gone = [0, 0, 0, 0]  # what docks that are gone had counted
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -118,6 +119,8 @@ class Docks(Port):
             if self._paused:
                 dock.pause()
             await dock.start()
+        sums = [sum(each) for each in zip(self._gone, *map(_counts, self.docks.values()), strict=True)]
+        self.frames_in, self.frames_out, self.dropped_out, self.losses = sums
 
     def _found(self) -> dict[str, str]:
         """Real file -> the name it goes by: that of the first pattern that matches."""
@@ -133,10 +136,7 @@ class Docks(Port):
 
     async def _remove(self, file: str) -> None:
         dock = self.docks.pop(file)
-        self.losses += dock.losses
-        self.frames_in += dock.frames_in
-        self.frames_out += dock.frames_out
-        self.dropped_out += dock.dropped_out
+        self._gone = [had + more for had, more in zip(self._gone, _counts(dock), strict=True)]
         self.empty = [dock.label, *(label for label in self.empty if label != dock.label)][:MAX_DOCKS]
         self.on_lost(dock)
         await dock.stop()
@@ -163,9 +163,8 @@ class Docks(Port):
         port.stranger = None
         self.on_lost(port)
 
-    def send(self, _: Address, __: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002
-        """Nobody is heard here: devices are heard at their dock."""
-        self.dropped_out += 1
+    def send(self, _: Address, __: bytes, /, *, urgent: bool = False) -> None:
+        """Nobody is heard here: devices are heard, and answered, at their dock."""
 
     def pause(self) -> None:
         """Reads from no dock."""
@@ -183,6 +182,10 @@ class Docks(Port):
     def describe(self) -> dict[str, Any]:
         """Each dock with the device in it."""
         return {"docks": self.tell(), "ignored": self.ignored}
+
+
+def _counts(dock: Dock) -> tuple[int, int, int, int]:
+    return dock.frames_in, dock.frames_out, dock.dropped_out, dock.losses
 
 
 def _label(path: str) -> str:

@@ -17,6 +17,7 @@ ARRIVAL_US = 20_000  # what a USB adapter and the system's buffers may add to it
 TURNAROUND_US = 4_000  # who spoke last needs it to let go of the line
 IDLE_US = 60_000  # a reply that pauses for longer is over
 LIMIT = 600  # bytes of one turn: a full frame of events and a STATUS
+SHORT_LIMIT = 200  # of one out of turn: alarms and answers, nothing of a backlog
 BULK_US = 500_000  # line time that frames may take in a round; then devices are only asked what they have
 CALM_US = 50_000  # a round takes so long at least: a quiet bus is not driven in circles
 PROBE_US = 600_000  # between two looks for a silent device while others speak
@@ -50,15 +51,17 @@ class Station:
 
 
 class _Turn:
-    def __init__(self, station: Station, number: int, limit: int, *, extra: bool, sent_us: int) -> None:
+    def __init__(
+        self, station: Station, number: int, limit: int, *, extra: bool, now_us: int, sent_us: int
+    ) -> None:
         self.station = station
         self.number = number
         self.limit = limit
         self.extra = extra  # beside the one that everybody has in a round
-        self.sent_us = sent_us
+        self.begun_us = now_us
         self.end_us = sent_us + REPLY_US + ARRIVAL_US
         self.last_us = 0  # when it ends whatever comes; 0: nothing came yet
-        self.valid = False
+        self.said = False  # a frame of its device came
 
 
 class Poller:
@@ -86,7 +89,8 @@ class Poller:
         self._decoder = framing.Decoder()
         self._down.clear()
         self._waiting = 0
-        self._sent: set[bytes] = set()
+        self._echo = b""  # what an adapter that hears itself brings back first
+        self._held = b""  # what looks like that so far
         self._turn: _Turn | None = None
         self._left: deque[Station] = deque()  # who is still to be asked in this round
         self._bulk_us = BULK_US
@@ -125,6 +129,10 @@ class Poller:
 
     def feed(self, data: bytes, now_us: int) -> list[bytes]:
         """Bytes off the line -> the frames among them, whoever sent them."""
+        if self._echo:
+            data = self._without_echo(data)
+            if not data:
+                return []
         turn = self._turn
         spoken = bool(data.strip(b"\0"))  # lone zeros come from a line that turns round, too
         if turn is None:
@@ -137,19 +145,28 @@ class Poller:
         for block in self._decoder.feed(data):
             if block[0] != bus.FRAME:
                 self._mark(block, now_us)
-            elif block in self._sent:
-                self._count(ECHO)
             else:
                 frames.append(block)
                 if self._turn is None or not self._turn.extra:
                     self._bulk_us -= self._cost(len(block))
                 if self._turn is not None and block[8:12] == self._turn.station.kid:
-                    self._turn.valid = True
+                    self._turn.said = True
                     self._turn.station.tell = False
         for reason, count in self._decoder.errors.items():
             self._count(reason, count)
         self._decoder.errors.clear()
         return frames
+
+    def _without_echo(self, data: bytes) -> bytes:
+        data = self._held + data
+        if self._echo.startswith(data):
+            self._held = data
+            return b""
+        if data.startswith(self._echo):
+            self._count(ECHO)
+            data = data[len(self._echo) :]
+        self._echo = self._held = b""
+        return data
 
     def _mark(self, block: bytes, now_us: int) -> None:
         try:
@@ -159,7 +176,7 @@ class Poller:
             return
         turn = self._turn
         if kind == bus.POLL:
-            self._count(ECHO)
+            self._count(UNASKED)
         elif turn is None or (device, number) != (turn.station.device, turn.number):
             self._count(LATE)  # of a turn that is over; its frames count all the same
         else:
@@ -174,11 +191,14 @@ class Poller:
         station.live = True
         station.misses = 0
         station.heard_us = now_us
+        if turn.limit and not turn.said:
+            # it had room and said nothing: its word is not taken again before the next round
+            state &= 0 if turn.limit == LIMIT else bus.MORE
         station.more = bool(state)
         if state & bus.ALARM and station not in self._alarms:
             self._alarms.append(station)
         if turn.extra:
-            self._bulk_us -= now_us - turn.sent_us
+            self._bulk_us -= now_us - turn.begun_us + TURNAROUND_US
         self._turn = None
         self._free_us = self.due_us = now_us + TURNAROUND_US
 
@@ -189,11 +209,11 @@ class Poller:
             self._count(BABBLE if now_us >= turn.last_us else BROKEN)
         else:
             self._count(NO_ANSWER)
-        if turn.valid:
+        if turn.said:
             self._answered(turn, bus.MORE, now_us)
             return
         if turn.extra:
-            self._bulk_us -= now_us - turn.sent_us
+            self._bulk_us -= now_us - turn.begun_us + TURNAROUND_US
         station.unanswered += 1
         station.misses += 1
         if station.misses >= MISSES:
@@ -224,20 +244,21 @@ class Poller:
             self.due_us = self._free_us
             return b""
         self._noise_us = None
-        frames, blocks, asked = self._outgoing()
+        blocks, asked = self._outgoing()
         station, limit, extra = self._next(asked, now_us)
-        if station is None and not frames:
+        if station is None and not blocks:
             self.due_us = self._round_us + CALM_US
             return b""
-        self._sent = set(frames)
         out = b"\0" + b"".join(blocks)
+        self._echo, self._held = out, b""
         if station is None:
             self._free_us = self.due_us = now_us + self._cost(len(out)) + TURNAROUND_US
             return out
         self._number = (self._number + 1) & 0xFF
         out += framing.encode(bus.poll(station.device, self._number, limit, int(station.tell and limit > 0)))
+        self._echo = out
         sent_us = now_us + self._cost(len(out))
-        self._turn = _Turn(station, self._number, limit, extra=extra, sent_us=sent_us)
+        self._turn = _Turn(station, self._number, limit, extra=extra, now_us=now_us, sent_us=sent_us)
         self.due_us = self._turn.end_us
         station.asked_us = now_us
         station.turns += 1
@@ -246,10 +267,9 @@ class Poller:
             station.granted_us = now_us
         return out
 
-    def _outgoing(self) -> tuple[list[bytes], list[bytes], Station | None]:
-        """Frames that go before the next poll, their blocks, and whose answer is urgent."""
+    def _outgoing(self) -> tuple[list[bytes], Station | None]:
+        """Blocks of frames that go before the next poll, and whose answer is urgent."""
         urgent = [frame[8:12] for frame, _, urgent in self._down if urgent]
-        frames: list[bytes] = []
         blocks: list[bytes] = []
         size = 0
         held: set[bytes] = set()  # what is for one device keeps its order: it refuses what was sealed earlier
@@ -262,14 +282,13 @@ class Poller:
                 held.add(kid)
                 left.append(each)
                 continue
-            frames.append(frame)
             blocks.append(block)
             size += len(block)
         self._down = left
         self._waiting -= size
         self._bulk_us -= self._cost(size)
         gone = [kid for kid in urgent if kid not in held]
-        return frames, blocks, self._by_kid.get(gone[0]) if gone else None
+        return blocks, self._by_kid.get(gone[0]) if gone else None
 
     def _next(self, asked: Station | None, now_us: int) -> tuple[Station | None, int, bool]:
         """Who is polled next (None: nobody before the next round), how much it may say, whether that is an extra."""
@@ -278,12 +297,12 @@ class Poller:
         ahead, self._ahead = self._ahead, False
         if asked is not None and not ahead:
             self._ahead = True
-            return asked, full, False
+            return asked, min(full, SHORT_LIMIT), True
         while self._alarms and not ahead and full:
             station = self._alarms.popleft()
             if station.live:
                 self._ahead = True
-                return station, full, False
+                return station, SHORT_LIMIT, True
         dead = [station for station in self.stations if not station.live]
         if dead and (not live or now_us >= self._probe_us):
             self._probe_us = now_us + PROBE_US

@@ -111,6 +111,9 @@ class Reporter:
         return lanes, min(known, default=None), int(held) if isinstance(held, int) else 0, refusals
 
     def _port(self, port: Port) -> dict[str, Any]:
+        told = port.describe()
+        for dock in told.get("docks", []):
+            dock["rejects"] = dict(self._rejects.by_port.get(dock["dock"], {}))
         return {
             "name": port.name,
             "kind": port.kind,
@@ -121,7 +124,7 @@ class Reporter:
             "dropped_out": port.dropped_out,
             "losses": port.losses,
             "rejects": dict(self._rejects.by_port.get(port.name, {})),
-            **port.describe(),
+            **told,
         }
 
     def _device(self, session: Session, now_ms: int) -> dict[str, Any]:

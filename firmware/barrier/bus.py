@@ -38,7 +38,8 @@ class BusNode(Node):
     async def _speak(self, reply: bytes) -> None:
         self.drive.value(1)
         try:
-            await self._send(reply)
+            # at once: the transmit buffer has room for a turn, and a turn has no pauses
+            self._uart.write(reply)
             while not self._uart.txdone():
                 await asyncio.sleep_ms(1)
         finally:

@@ -11,6 +11,10 @@ except ImportError:
 _TELL_MS = 1000
 # bytes behind a poll that are no more than a line that turns round
 _GLITCH = 3
+# with less room nothing of the backlog is said
+_FULL = 560
+_SHORT = 128
+_WAITING_MAX = 24
 
 
 # device: its number; uplink: a node.uplink.Uplink
@@ -52,8 +56,8 @@ class Turns:
             self._told_ms = uplink._status_due_ms = uplink._hello_due_ms = now_ms
         out = b"\0"
         waiting = self._waiting
-        if limit and (not waiting or self._alarm(now_ms)):
-            waiting += [framing.encode(frame) for frame in uplink.poll(now_ms)]
+        if limit and (not waiting or (self._alarm(now_ms) and len(waiting) < _WAITING_MAX)):
+            waiting += [framing.encode(frame) for frame in self._frames(limit, now_ms)]
             if sum([len(block) for block in waiting]) > limit:
                 # alarms and answers are short
                 waiting.sort(key=len)
@@ -61,11 +65,32 @@ class Turns:
             out += waiting.pop(0)
         state = 0
         if waiting or not uplink.next_wake_ms(now_ms):
-            state = bus.MORE | bus.ALARM if self._alarm(now_ms) else bus.MORE
+            short = waiting and len(waiting[0]) <= _SHORT
+            state = bus.MORE | bus.ALARM if short or self._alarm(now_ms) else bus.MORE
         return out + framing.encode(bus.end(self._device, turn, state))
 
-    # Is there an alarm that was not sent yet? Or a single event that got lost: it may be one.
+    # What the uplink has to say. A frame of the backlog is made when there is room for it, never to lie about.
+    def _frames(self, limit: int, now_ms: int) -> "list[bytes]":
+        uplink = self._uplink
+        if limit >= _FULL:
+            return list(uplink.poll(now_ms))
+        window = uplink._window
+        flights = uplink._flights
+        uplink._window = 0
+        uplink._flights = [each for each in flights if each.first == each.last]
+        frames = list(uplink.poll(now_ms))
+        uplink._window = window
+        if uplink.online:
+            uplink._flights += [each for each in flights if each.first != each.last]
+        return frames
+
+    # Is there an alarm that was not sent yet? Or a single event that got lost: it may be one. Told once: what went
+    # ahead of a gap stays unsettled until the gap is filled.
     def _alarm(self, now_ms: int) -> bool:
         uplink = self._uplink
-        lost = [each for each in uplink._flights if each.first == each.last and now_ms >= each.due_ms]
+        lost = [
+            each
+            for each in uplink._flights
+            if each.first == each.last and not each.tries and now_ms >= each.due_ms
+        ]
         return bool(uplink._alarms or uplink._hurry or lost)

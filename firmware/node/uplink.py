@@ -261,9 +261,10 @@ class Uplink:
                 self._flights.append(flight)
         self._alarms = []
 
-    # May the next batch of the backlog go?
+    # May the next batch of the backlog go? Alarms that went ahead of it don't count: only it can settle them.
     def _ready(self) -> bool:
-        return not self._hold and len(self._flights) < self._window and self._cursor < self._journal.next_seq
+        under_way = sum([not flight.ahead for flight in self._flights])
+        return not self._hold and under_way < self._window and self._cursor < self._journal.next_seq
 
     def _on_welcome(self, welcome: "Any", now_ms: int, pending: bool) -> None:
         if not 0 <= self._hello_first_ms <= welcome.uptime_ms <= now_ms:

@@ -290,3 +290,16 @@ def test_a_pattern_is_on_when_show_returns():
         assert PATTERNS[name][0] != PATTERNS["taken"][0]
         assert PATTERNS[name][0][2] == 2
     Indicator(flag, None, None, None, None).show("taken")
+    # a steady light waits for a pattern to end, and shines from then on (run() ends patterns)
+    indicator.show("sos")
+    indicator.rest(True)
+    assert [green.level, red.level] == [0, 1]
+    indicator = Indicator(flag, green, red, buzzer, shaker)
+    indicator.rest(True)
+    assert [out.level for out in (green, red, buzzer, shaker)] == [1, 0, 0, 0]
+    indicator.show("sos")
+    assert [green.level, red.level] == [0, 1]
+    indicator = Indicator(flag, green, red, buzzer, shaker)
+    indicator.rest(True)
+    indicator.rest(False)
+    assert green.level == 0

@@ -170,6 +170,21 @@ def test_rubbish_and_foreign_blocks_change_nothing():
     lab.check()
 
 
+def test_somebody_who_polls_without_giving_room_fills_no_memory():
+    lab = Lab(8)
+    polls = Polls(lab)
+    polls.settle()
+    for _ in range(3000):
+        if lab.rand.getrandbits(3) == 0 and lab.journal.has_room(events.ALARM):
+            lab.record(events.SOS, None)
+        lab.now_ms += 700
+        assert polls.poll(limit=1 + lab.rand.getrandbits(5), tell=1) == []
+    assert len(polls.turns._waiting) < 60
+    lab.now_ms += 80_000
+    polls.settle(2000)
+    lab.check()
+
+
 def test_lossy_turns_lose_nothing():
     for seed in range(6):
         lab = Lab(20 + seed)
@@ -226,7 +241,7 @@ class BusUart:
         return data or None
 
     def write(self, data):
-        part = bytes(data)[:64]
+        part = bytes(data)
         self.spoilt += not self.driven
         self.shifting = 3
         if self.echo:

@@ -255,3 +255,19 @@ def test_config_and_update_are_not_yet():
     lab.post(False, lab.edge.send(messages.Update("a.mpy", 10, 0, b"x" * 10)))
     lab.run(1200)
     assert sorted((found.cmd_id, found.code) for found in lab.edge.results) == [(0, 4), (77, 4)]
+
+
+def test_alarms_ahead_do_not_block_the_backlog_that_settles_them():
+    for window in (1, 4, 16):
+        lab = Lab(60 + window, loss=0.5, delay_ms=(200, 400))
+        lab.edge.flight_window = window
+        for _ in range(300):
+            lab.record()
+        lab.run(20_000)
+        for _ in range(60):
+            lab.record(events.SOS, None)
+            lab.run(lab.now_ms + 150)
+        lab.loss = 0
+        lab.run(lab.now_ms + 200_000, lab.settled)
+        assert lab.settled(), window
+        lab.check()
