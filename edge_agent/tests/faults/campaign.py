@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import signal
@@ -17,6 +18,7 @@ from edge_agent.tests.faults.tracer import OPENS, WRITES, Call, Tracer, threads
 
 RUN, START, FIRST, STOP = "run", "start", "first start", "stop"
 STEPS = 20 if SOAK else 6
+STOP_S = 60.0
 LANES = 2  # estates that are hurt at the same time
 
 Boundary = tuple[str, Call, int]
@@ -82,10 +84,10 @@ class Campaign:
         await script(made)
         await tracer.detach()
         add(RUN, tracer, tids)
-        await self.leave_work()
         tids = threads(child.pid)
         await tracer.attach(child.pid, WRITES, all_threads=True)
-        assert await child.end() == 0
+        await self.stop(child)
+        assert child.ended.result() == 0
         await tracer.detach()
         add(STOP, tracer, tids)
         for where, phase in ((made, START), (self.new, FIRST)):
@@ -111,11 +113,14 @@ class Campaign:
         assert await child.end() == 0
         emptied(self.new)
 
-    async def leave_work(self) -> None:
-        """Frames that are on their way while the agent is told to stop."""
+    async def stop(self, child: Child) -> None:
+        """The agent is told to stop while frames come in; waits until it has ended."""
         self.made.mint(3)
+        child.kill(signal.SIGTERM)
         for device, wire in zip(self.made.devices, self.made.wires, strict=True):
             wire.send(device.batch(device.acked + 1, 3))
+        async with asyncio.timeout(STOP_S):
+            await child.ended
 
     async def crash_with_work(self) -> None:
         """The agent ends without warning, so that the next start has to clear up."""

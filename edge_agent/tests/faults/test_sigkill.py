@@ -60,9 +60,7 @@ async def kill_at(at: Campaign, boundary: Boundary) -> bool:
         await tracer.attach(tids[min(rank, len(tids) - 1)], [call], inject)
     going = None
     if phase == STOP:
-        await at.leave_work()
-        child.kill(signal.SIGTERM)
-        await child.ended
+        await at.stop(child)
     else:
         going = asyncio.create_task(script(made))
         await asyncio.wait({going, child.ended}, return_when=asyncio.FIRST_COMPLETED)

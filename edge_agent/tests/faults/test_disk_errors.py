@@ -1,0 +1,147 @@
+"""Each of the agent's calls that write fails: once, or from then on for a while; with "no space left" and "I/O error".
+
+Quick: a seeded sample; GATEPOST_SOAK=1: every one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edge_agent.tests.faults.campaign import (
+    FIRST,
+    LANES,
+    RUN,
+    START,
+    STOP,
+    Boundary,
+    Campaign,
+    all_of,
+    campaign,
+    gated,
+    restarted,
+    sample,
+    script,
+)
+from edge_agent.tests.faults.nursery import Child, Nursery
+from edge_agent.tests.faults.rig import RUNNING, SEED, SOAK, Estate, Tally
+from edge_agent.tests.faults.tracer import Tracer, needs_strace, threads
+from edge_agent.tests.harness import until
+
+pytestmark = pytest.mark.soak
+
+QUICK = 40
+DEADLINE_S = 4 * 3600 if SOAK else 600
+ERRORS = ("ENOSPC", "EIO")
+REFUSED = 2  # exit code of an agent that says why it can't go on
+LASTING = 3  # calls that fail at least while a lasting fault is there
+
+Fault = tuple[Boundary, str, bool]  # lasting?
+
+
+def possible(boundary: Boundary) -> bool:
+    """Not the byte by which a thread or a signal wakes the loop: it never leaves memory, no disk or line refuses it."""
+    phase, (rank, call), number = boundary
+    return not ((rank > 0 and call == "sendto") or (phase == STOP and (rank, call, number) == (0, "write", 1)))
+
+
+async def fail_at(at: Campaign, fault: Fault, ends: Counter[str]) -> bool:
+    """True when the call was made to fail. The agent lives through it, or says in one line why it can't start."""
+    (phase, (rank, call), number), error, lasting = fault
+    inject = f"error={error}:when={number}{'+' if lasting else ''}"
+    made, tracer = at.made, Tracer(at.out)
+    if phase == FIRST:
+        return await fail_first(at, call, inject, ends)
+    if phase == START:
+        await at.crash_with_work()
+        child = await gated(made, tracer, [call], inject)
+    else:
+        assert made.agent_process is not None
+        child = made.agent_process
+        tids = threads(child.pid)
+        await tracer.attach(tids[min(rank, len(tids) - 1)], [call], inject)
+    if phase == STOP:
+        await at.stop(child)
+        await tracer.detach()
+        ends[f"exit {child.ended.result()}"] += 1
+        assert b"Traceback" not in made.said(), made.said().decode()
+        made.lost_at_edge(at.tally)
+        await restarted(made)
+        await script(made)
+    else:
+        going = asyncio.create_task(script(made))
+        enough = LASTING if lasting else 1_000_000
+        await until(lambda: going.done() or child.ended.done() or tracer.injected() >= enough, 60, "nothing happens")
+        made.lost_at_edge(at.tally)
+        await tracer.detach()
+        if phase == START and child.ended.done():
+            refused(made, child, ends)
+            await restarted(made)
+        await going
+        child = made.agent_process
+        assert not child.ended.done(), f"the agent ended: {made.said().decode()}"
+    made.check_all(at.tally)
+    return tracer.injected() > 0
+
+
+def refused(made: Estate, child: Child, ends: Counter[str]) -> None:
+    """An agent that could not start said so in one line."""
+    said = made.said().decode()
+    assert child.ended.result() == REFUSED, said
+    assert "Traceback" not in said, said
+    assert said.strip().splitlines()[-1].startswith("gatepost: "), said
+    ends["not started"] += 1
+
+
+async def fail_first(at: Campaign, call: str, inject: str, ends: Counter[str]) -> bool:
+    """The very first start of all on a disk that fails."""
+    new, tracer = at.new, Tracer(at.out)
+    child = await gated(new, tracer, [call], inject)
+    await until(lambda: child.ended.done() or RUNNING in new.said() or b'"port up"' in new.said(), 60, "no start")
+    await tracer.detach()
+    if child.ended.done():
+        refused(new, child, ends)
+        await restarted(new)
+    await at.close_new()
+    return tracer.injected() > 0
+
+
+async def test_at_every_call_that_writes(tmp_path: Path) -> None:
+    needs_strace()
+    tally = Tally()
+    ends: Counter[str] = Counter()
+
+    async def all_at(at: Campaign, faults: Sequence[Fault]) -> None:
+        for fault in faults:
+            try:
+                at.reached["hit" if await fail_at(at, fault, ends) else "not reached"] += 1
+            except (AssertionError, TimeoutError) as error:
+                raise AssertionError(f"seed {SEED}, {fault}: {error}") from error
+
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        Nursery() as nursery,
+        campaign(tmp_path / "0", nursery, tally) as one,
+        campaign(tmp_path / "1", nursery, tally) as two,
+    ):
+        every = [each for each in all_of(await one.count()) if possible(each)]
+        rng = random.Random(SEED)
+        if SOAK:
+            faults = [(each, *how) for each in every for how in itertools.product(ERRORS, (False, True))]
+        else:
+            faults = [(each, rng.choice(ERRORS), rng.random() < 0.5) for each in sample(every, QUICK, rng)]
+        await asyncio.gather(*(all_at(at, faults[lane::LANES]) for lane, at in enumerate((one, two))))
+    reached = one.reached + two.reached
+    told = ", ".join(f"{n} times {what}" for what, n in ends.items())
+    tally.say(
+        f"no space and I/O errors at write calls: {reached['hit']} faults at {len(every)} calls "
+        f"({reached['not reached']} not reached; {told})"
+    )
+    assert reached["hit"] >= len(faults) * 3 // 4
+    assert RUN in {fault[0][0] for fault in faults}
