@@ -6,6 +6,9 @@ SYSTEM, KERNEL = "system", "kernel"
 # 2023: a clock that shows less has not been set since power came.
 EARLIEST_MS = 1_672_531_200_000
 
+# A clock that may be off by more tells nothing; what devices are told has 32 bits for it.
+MOST_ERROR_MS = 30 * 86_400_000
+
 
 class Discipline:
     """Compares wall time with a steady clock.
@@ -28,9 +31,8 @@ class Discipline:
     @property
     def error_ms(self) -> int | None:
         """How far wall time may be off; None: the time is not known."""
-        if not self._known:
-            return None
-        return self._error_ms + self.doubt_ms
+        error_ms = self._error_ms + self.doubt_ms
+        return error_ms if self._known and error_ms <= MOST_ERROR_MS else None
 
     @property
     def doubt_ms(self) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from edge_agent.store import wal
 
 FILE_NAME = "edge.sqlite"
 LOCK_NAME = "agent.lock"
+HOLDER_S = 1.0  # so long it may take an agent to say that it holds the lock
 LEAST_SQLITE = (3, 51, 3)  # older ones can lose commits when a WAL is reset under a second connection
 INCREMENTAL = 2  # of PRAGMA auto_vacuum: pages that become free can be given back in small steps
 CONVERT_BYTES = 32 << 20  # a larger store is not converted at the start, which would take too long
@@ -172,8 +174,7 @@ def own(folder: Path) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read(20).strip() or "unknown"
+        holder = _holder(lock)
         lock.close()
         raise StoreError(
             f"another agent (process {holder}) already uses this data_dir: stop it first"
@@ -185,3 +186,16 @@ def own(folder: Path) -> IO[str]:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def _holder(lock: IO[str]) -> str:
+    """Which process holds the lock. One that has just begun may not have said so yet: then what is read is old."""
+    deadline_s = time.monotonic() + HOLDER_S
+    while True:
+        lock.seek(0)
+        said = lock.read(20).strip()
+        if said.isdecimal() and Path(f"/proc/{said}").exists():
+            return said
+        if time.monotonic() > deadline_s:
+            return said or "unknown"
+        time.sleep(0.01)

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_agent import own_events
 from edge_agent.clock import Clock
-from edge_agent.discipline import KERNEL, SYSTEM, Discipline
+from edge_agent.discipline import KERNEL, MOST_ERROR_MS, SYSTEM, Discipline
 from edge_agent.store import loose
 from edge_agent.store.events import Row
 from edge_agent.tests.device import Device, PtyWire, sync
@@ -157,3 +157,7 @@ def test_discipline_steps_and_sources() -> None:
     assert unset.error_ms is None
     unset.look(T0, 1_000)
     assert unset.error_ms == 50
+    lost = Discipline(50, SYSTEM)
+    lost.look(T0, 0)
+    lost.look(T0 + MOST_ERROR_MS, 1_000)
+    assert lost.error_ms is None  # what may be off by more tells nothing, and no message has room for it

@@ -36,8 +36,8 @@ async def script(made: Estate) -> None:
 
 async def restarted(made: Estate) -> None:
     before = made.agent_process
-    await made.start()
-    assert await made.running(), f"after {before and before.pid}: {made.said().decode()}"
+    child = await made.start()
+    assert await made.running(), f"{child.pid} after {before and before.pid}: {made.said().decode()}"
 
 
 async def gated(

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import mmap
 import os
 import select
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
@@ -71,11 +73,24 @@ class Nursery:
             await self._listening
 
     async def start(
-        self, config: Path, log: Path, *, what: str = "edge", held: bool = False, record: Record | None = None
+        self,
+        config: Path,
+        log: Path,
+        *,
+        what: str = "edge",
+        held: bool = False,
+        record: Record | None = None,
+        clock: Path | None = None,
     ) -> Child:
-        """Forks `gatepost <what> run`. Held: stops itself before its first step until SIGCONT. record: see recorder."""
+        """Forks `gatepost <what> run`. Held: stops itself before its first step until SIGCONT. record: see recorder.
+
+        clock: a file of 8 bytes, signed, by how many ms this child's wall clock is off at the moment.
+        """
         assert self._process.stdin is not None
-        order = {"what": what, "config": str(config), "log": str(log), "held": held, "record": record}
+        order = {
+            "what": what, "config": str(config), "log": str(log), "held": held, "record": record,
+            "clock": str(clock) if clock else None,
+        }  # fmt: skip
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         async with asyncio.timeout(READY_S):
             child = self._children[await self._born.get()]
@@ -99,6 +114,14 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def _set_clock(path: str) -> None:
+    """This process's wall clock follows the file."""
+    right = time.time_ns
+    with open(path, "rb") as file:  # noqa: PTH123 - mmap wants the handle
+        off = mmap.mmap(file.fileno(), 8, prot=mmap.PROT_READ)
+    time.time_ns = lambda: right() + int.from_bytes(off[:8], "little", signed=True) * 1_000_000
+
+
 def _child(order: dict[str, Any]) -> int:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -114,6 +137,8 @@ def _child(order: dict[str, Any]) -> int:
         from edge_agent.tests.faults import recorder
 
         recorder.install(*order["record"])
+    if order["clock"] is not None:
+        _set_clock(order["clock"])
     if order["held"]:
         os.kill(os.getpid(), signal.SIGSTOP)
     return cli.main([order["what"], "run", "--config", order["config"]])

@@ -61,6 +61,7 @@ class Estate(Site):
         self.wires: list[Wire] = []
         self.rng = random.Random(SEED)
         self.agent_process: Child | None = None
+        self.clock_file: Path | None = None
 
     async def open(self) -> None:
         """The office runs and the devices are plugged in."""
@@ -75,16 +76,17 @@ class Estate(Site):
     async def bounce_office(self) -> None:
         """The office is killed and starts again at the same address."""
         assert self.server is not None
-        self.server.kill()
+        if self.server.process.poll() is None:
+            self.server.kill()
         text = self.office_config.read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{self.server.port}"')
         self.office_config.write_text(text)
         self.server = await asyncio.to_thread(Server, self.office_config)
 
-    def point_at(self, port: int) -> None:
+    def point_at(self, port: int, timeout_s: float = 5.0) -> None:
         """Where the agent looks for the office, from its next start on."""
         office = (
             f'[office]\nurl = "http://127.0.0.1:{port}"\ntoken = "{TOKENS[self.name]}"\n'
-            "backoff_min_ms = 20\nbackoff_max_ms = 200\ntimeout_s = 5.0\n"
+            f"backoff_min_ms = 20\nbackoff_max_ms = 200\ntimeout_s = {timeout_s}\n"
         )
         self.write(office=office, more=self.more)
         self.config_path.chmod(0o600)
@@ -92,7 +94,9 @@ class Estate(Site):
     async def start(self, *, held: bool = False, record: Record | None = None) -> Child:
         """Starts an agent; it runs when running() is through."""
         self._since = self.log.stat().st_size
-        self.agent_process = await self.nursery.start(self.config_path, self.log, held=held, record=record)
+        self.agent_process = await self.nursery.start(
+            self.config_path, self.log, held=held, record=record, clock=self.clock_file
+        )
         return self.agent_process
 
     def said(self) -> bytes:

@@ -68,7 +68,7 @@ async def kill_at(at: Campaign, boundary: Boundary) -> bool:
     await tracer.detach()
     killed = tracer.killed() and await child.ended == -signal.SIGKILL
     if child.ended.done():
-        assert killed or phase == STOP, made.said().decode()
+        assert killed or phase == STOP, f"{boundary}, process {child.pid}: {made.said().decode()}"
         await restarted(made)
     await (going if going is not None else script(made))
     made.check_all(at.tally)
