@@ -20,7 +20,11 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(str(folder), None, "data_dir", "is no folder")
     _check(folder, "data_dir", FOLDER)
-    for path in sorted(folder.iterdir()):
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise ConfigError(str(folder), None, "data_dir", f"can't be read: {error.strerror}") from error
+    for path in found:
         # What SQLite makes and removes while it runs has the mode of the database.
         if path.suffix in (".key", ".toml", ".sqlite") or path.name.endswith(("-wal", "-shm")):
             check_file(path, path.name)

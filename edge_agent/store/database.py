@@ -19,7 +19,8 @@ from edge_agent.store import wal
 
 FILE_NAME = "edge.sqlite"
 LOCK_NAME = "agent.lock"
-HOLDER_S = 1.0  # so long it may take an agent to say that it holds the lock
+# The lock of an agent that was killed a moment ago may still be there, one that has just begun has not said who it is.
+PATIENCE_S = 1.0
 LEAST_SQLITE = (3, 51, 3)  # older ones can lose commits when a WAL is reset under a second connection
 INCREMENTAL = 2  # of PRAGMA auto_vacuum: pages that become free can be given back in small steps
 CONVERT_BYTES = 32 << 20  # a larger store is not converted at the start, which would take too long
@@ -171,14 +172,14 @@ class Database:
 def own(folder: Path) -> IO[str]:
     """Locks data_dir for this process, until the result is closed. Raises StoreError naming the process that has it."""
     lock = (folder / LOCK_NAME).open("a+", encoding="ascii")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = _holder(lock)
-        lock.close()
-        raise StoreError(
-            f"another agent (process {holder}) already uses this data_dir: stop it first"
-        ) from error
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not _locked(lock):
+        if time.monotonic() > deadline_s:
+            lock.seek(0)
+            holder = lock.read(20).strip() or "unknown"
+            lock.close()
+            raise StoreError(f"another agent (process {holder}) already uses this data_dir: stop it first")
+        time.sleep(0.02)
     if os.geteuid() == 0:  # root restores what the service's user goes on with
         os.fchown(lock.fileno(), folder.stat().st_uid, folder.stat().st_gid)
     lock.seek(0)
@@ -188,14 +189,9 @@ def own(folder: Path) -> IO[str]:
     return lock
 
 
-def _holder(lock: IO[str]) -> str:
-    """Which process holds the lock. One that has just begun may not have said so yet: then what is read is old."""
-    deadline_s = time.monotonic() + HOLDER_S
-    while True:
-        lock.seek(0)
-        said = lock.read(20).strip()
-        if said.isdecimal() and Path(f"/proc/{said}").exists():
-            return said
-        if time.monotonic() > deadline_s:
-            return said or "unknown"
-        time.sleep(0.01)
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

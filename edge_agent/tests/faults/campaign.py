@@ -34,10 +34,11 @@ async def script(made: Estate) -> None:
     await made.drained()
 
 
-async def restarted(made: Estate) -> None:
+async def restarted(made: Estate) -> Child:
     before = made.agent_process
     child = await made.start()
     assert await made.running(), f"{child.pid} after {before and before.pid}: {made.said().decode()}"
+    return child
 
 
 async def gated(

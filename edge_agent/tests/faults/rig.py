@@ -190,14 +190,14 @@ class Estate(Site):
         self.check_edge(tally)
 
     def check_edge(self, tally: Tally) -> None:
-        """The log: no event twice, and the edge's own numbers without a gap."""
+        """The log: no event twice; the edge's own numbers without a gap, there or (old ones) at the office."""
         seen: set[tuple[int, int]] = set()
         for row in self.rows():
             if row.items:
                 fresh = {(row.device, seq) for seq in range(row.first_seq, row.last_seq + 1)}
                 tally.doubled += len(seen & fresh)
                 seen |= fresh
-        own = {seq for device, seq in seen if device == OWN}
+        own = {seq for device, seq in seen if device == OWN} | {row[0] for row in self.at_office(OWN)}
         tally.lost += len(set(range(1, max(own, default=0) + 1)) - own)
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from gatelink import events
 
 pytestmark = pytest.mark.soak
 
-EVENTS = 3_000 if SOAK else 240  # of each device
+EVENTS = 3_000 if SOAK else 160  # of each device
 DEADLINE_S = 1_800 if SOAK else 120
 
 
