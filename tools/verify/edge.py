@@ -12,7 +12,7 @@ from edge_agent.errors import StoreError
 from edge_agent.identity import fingerprint
 from edge_agent.integrity.leaves import Head, Leaves, fits
 from edge_agent.integrity.tree import Frontier
-from edge_agent.store import outbox, tree
+from edge_agent.store import outbox, retention, tree
 from edge_agent.store.database import FILE_NAME, schema_steps
 from edge_agent.store.events import Row, last_pos
 from edge_agent.store.tree import STORED_LEVELS, HeadRow, State
@@ -201,10 +201,10 @@ class _EdgeCheck:
     def _log(self, state: State) -> None:
         """What no leaf covers: the rows that are not delivered yet, and columns that are not uploaded."""
         top = last_pos(self._db)
-        waiting = 0
+        waiting = held = 0
         for row in self._between(0, top):
             where = {**self._where, "device": row.device, "boot": row.boot, "pos": row.pos}
-            self._report.events += row.last_seq - row.first_seq + 1
+            held += row.last_seq - row.first_seq + 1
             waiting += row.pos > state.last_pos
             priority = 0
             if row.items:
@@ -222,8 +222,13 @@ class _EdgeCheck:
             known = max(top, state.last_pos)
             if lane.cursor > known:
                 self._report.fault("cursor_changed", **self._where, pos=lane.cursor, detail=name)
+        # What retention has pruned is counted: rows taken out at the beginning do not look like that.
+        self._report.events += held
+        expected = retention.usage(self._db).held
+        if held != expected:
+            self._report.fault("count_changed", **self._where, detail=f"{held:,} / {expected:,}")
         if waiting:
             self._report.note(
-                f"{waiting:,} 行尚未投递，树还不覆盖它们",
-                f"{waiting:,} rows are not delivered yet: the tree does not cover them",
+                f"{waiting:,} 行尚未进入树（未投递，或晚于最近的签名）",
+                f"{waiting:,} rows are not in the tree yet: not delivered, or since the last head",
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 LANGUAGES = ("zh", "en")
 FINE, FAULTS, UNABLE = 0, 1, 2  # exit codes
+MAX_FAULTS = 10_000  # that are named; whoever changes everything is named by these
 VERDICTS = {FINE: "fine", FAULTS: "faults", UNABLE: "unable"}
 
 # code: (Chinese, English); the places in braces are fields of Fault, or what they say together: see Fault.words().
@@ -60,6 +61,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "tree_changed": ("树的状态不符", "the state of the tree does not fit its leaves"),
     "priority_changed": ("行的优先级与内容不符", "the row's priority is not that of its events"),
     "cursor_changed": ("投递位置越过了不存在的行", "delivery is said to have reached rows that do not exist"),
+    "count_changed": ("日志中的事件数与账目不符", "the log does not hold as many events as it should"),
     "items_changed": ("行的内容无法读取", "the row's events can't be read"),
     # a proof file
     "proof_file": ("证明文件不成立", "the proof does not hold"),
@@ -121,12 +123,22 @@ class Report:
     unable: tuple[str, str] | None = None
     rows: int = 0
     events: int = 0
+    unnamed: int = 0  # faults beyond MAX_FAULTS: counted, not kept
+    _known: set[Fault] = field(default_factory=set)
 
     def fault(self, code: str, **where: Any) -> None:
         """One more fault, once."""
-        found = Fault(code, **where)
-        if found not in self.faults:
-            self.faults.append(found)
+        self.keep(Fault(code, **where))
+
+    def keep(self, found: Fault) -> None:
+        """As fault()."""
+        if found in self._known:
+            return
+        if len(self.faults) >= MAX_FAULTS:
+            self.unnamed += 1
+            return
+        self._known.add(found)
+        self.faults.append(found)
 
     def line(self, zh: str, en: str) -> None:
         """Something that was checked, with its verdict."""
@@ -150,7 +162,7 @@ class Report:
         out += [("注意：" if at == 0 else "note: ") + note[at] for note in self.notes]
         out += [("✗ " + fault.words(language)) for fault in self.faults]
         if self.faults:
-            count = len(self.faults)
+            count = len(self.faults) + self.unnamed
             out.append(f"发现 {count:,} 处不符" if at == 0 else f"{count:,} fault{'s' * (count > 1)} found")
         else:
             out.append("全部相符" if at == 0 else "all of it fits")
@@ -166,6 +178,7 @@ class Report:
             "checked": [{"zh": zh, "en": en} for zh, en in self.lines],
             "notes": [{"zh": zh, "en": en} for zh, en in self.notes],
             "faults": [fault.as_json() for fault in self.faults],
+            "unnamed": self.unnamed,
             "unable": None if self.unable is None else {"zh": self.unable[0], "en": self.unable[1]},
         }
 

@@ -277,9 +277,10 @@ class _SiteCheck:
         left = 0
         for fault in self._found.faults:
             if spans is None or _touches(fault, spans):
-                self._report.faults.append(fault)
+                self._report.keep(fault)
             else:
                 left += 1
+        self._report.unnamed += self._found.unnamed
         self._report.lines += self._found.lines
         self._report.notes += self._found.notes
         if left:

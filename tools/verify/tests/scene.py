@@ -12,7 +12,6 @@ import apsw
 
 from edge_agent import config as edge_config
 from edge_agent.config import Config as EdgeConfig
-from edge_agent.store import outbox
 from edge_agent.tests.device import Device, PtyWire, UdpWire, sync
 from edge_agent.tests.harness import Site, until
 from edge_agent.tests.office import TOKEN
@@ -97,17 +96,14 @@ async def fill(folder: Path, turns: int = 6) -> Scene:
                         wire.send(other.status())
                         await sync(other, wire)
                 world.true_ms += 60_000
-                await until(lambda: _signed(agent) >= outbox.delivered_through(agent.database.writer), 20)
+                await _all_signed(agent)
             tag.send(one.status())
             udp.send(other.status())
             rows = agent.database.reader()
             proofs = "SELECT count(*) FROM log WHERE items = x'' AND mac8 IS NOT NULL"
             await until(lambda: rows.execute(proofs).get == 2)
-            await until(
-                lambda: outbox.delivered_through(rows) == rows.execute("SELECT max(pos) FROM log").get, 20
-            )
-            await until(lambda: _signed(agent) == outbox.delivered_through(rows), 20)
             rows.close()
+            await _all_signed(agent)
         tag.close()
         udp.close()
         for device in site.devices:
@@ -117,9 +113,17 @@ async def fill(folder: Path, turns: int = 6) -> Scene:
     return Scene(folder, site.devices)
 
 
-def _signed(agent: Any) -> int:
-    found = agent.keeper.describe()
-    return int(found["first_pos"] + found["delivered_rows"] - 1)
+async def _all_signed(agent: Any) -> None:
+    """Until everything that is in the log is delivered, and is covered by a head that the office has."""
+    rows = agent.database.reader()
+
+    def signed() -> bool:
+        found = agent.keeper.describe()
+        last = rows.execute("SELECT max(pos) FROM log").get
+        return bool(agent.ingest.waiting == 0 and found["first_pos"] + found["delivered_rows"] - 1 == last)
+
+    await until(signed, 20)
+    rows.close()
 
 
 def _checked(server: Server, device: Device) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from edge_agent import identity
 from edge_agent.integrity.leaves import Leaves
+from edge_agent.store import retention
 from edge_agent.store import tree as trees
 from tools.office import config as office_config
 from tools.office.batch import decode
@@ -115,7 +116,7 @@ def test_edge_row_and_leaf_changed_together(copy: Copy) -> None:
 def test_edge_after_retention(copy: Copy) -> None:
     db = copy.edge_db()
     through = trees.prunable_through(db)
-    change(db, f"DELETE FROM log WHERE pos <= {through - 10}")
+    change(db, lambda of: retention.prune(of, through - 10, 10_000))
     found = copy.check_edge()
     assert found.faults == []
     assert f"{through - 10} of them are pruned: their hashes alone are left" in found.text("en")
@@ -132,12 +133,17 @@ def test_edge_inner_nodes(copy: Copy) -> None:
     db.execute("DELETE FROM log WHERE pos > ?", (state.last_pos,))
     nodes: list[tuple[int, int, bytes]] = []
     grown = trees.State(state.first_pos, state.frontier.copy())
+    db.execute("BEGIN")
     for pos in range(state.last_pos + 1, state.last_pos + 600):
         row[0] = pos
         db.execute("INSERT INTO log VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
         grown.frontier.append(hashes.hash(row[:9] + row[10:]), nodes, trees.STORED_LEVELS)
     assert trees.extend(db, state, grown, nodes)
-    db.execute("UPDATE lane SET cursor = ?", (grown.last_pos,))
+    db.execute("UPDATE lane SET cursor = ?, appended = 0", (grown.last_pos,))
+    db.execute(
+        "UPDATE lane SET appended = (SELECT sum(last_seq - first_seq + 1) FROM log) WHERE name = 'normal'"
+    )
+    db.execute("COMMIT")
     db.close()
     assert copy.check_edge().faults == []
     change(copy.edge_db(), f"UPDATE tree_node SET hash = zeroblob(32) WHERE place = {trees.place(8, 1)}")
