@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -21,11 +22,13 @@ from edge_agent.errors import EnrolmentError
 from edge_agent.identity import load_or_make
 from edge_agent.one_time_code import parse
 from edge_agent.tests.device import Device, PtyWire, sync
-from edge_agent.tests.harness import Process, Site, until
+from edge_agent.tests.harness import Process, Site
+from edge_agent.tests.harness import until as asked
 from tools.errors import ToolError
 from tools.office import commands, machine_keys
 from tools.office.tests.process import ROOT, Server, configure, running
 
+until = partial(asked, deadline_s=60.0)  # a loaded machine
 OFFICE = "[office]\nbackoff_min_ms = 10\nbackoff_max_ms = 50\nbatch_bytes = 1024\nprobe_s = 0.1\n"
 
 
@@ -54,7 +57,11 @@ class Line:
                     self.heard += part
             writer.close()
             return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
         await asyncio.wait(
             [
                 asyncio.create_task(self._pump(reader, far_writer)),
@@ -198,7 +205,7 @@ async def test_as_its_people_do_it(place: Place) -> None:
     kept = place.data / "office.toml"
     assert kept.stat().st_mode & 0o777 == 0o600
     assert parse(out).code not in kept.read_text()
-    await until(lambda: place.arrived(7) == 40, 30)
+    await until(lambda: place.arrived(7) == 40)
     place.check(device)
     code, out, _ = await command("office", "edges", *where)
     assert (code, out.startswith("s1/e1: enrolled")) == (0, True)
@@ -223,12 +230,12 @@ async def test_who_stands_in_between_hears_nothing(place: Place, impostor: ssl.S
     await place.enrol()
     place.line.tap = impostor
     async with synced(place, 60) as (agent, device, _):
-        await until(lambda: denied(agent) == "other_office" and place.line.handshakes >= 3, 20)
+        await until(lambda: denied(agent) == "other_office" and place.line.handshakes >= 3)
         assert (await status(agent))["denied"] == "other_office"
         assert place.line.heard == b""
         assert place.arrived(7) == 0
         place.line.tap = None
-        await until(lambda: place.arrived(7) == 60, 20)
+        await until(lambda: place.arrived(7) == 60)
         await until(lambda: denied(agent) == "")
         place.check(device)
     print(f"{place.line.handshakes} handshakes with the impostor, 0 bytes said to it")
@@ -258,7 +265,7 @@ async def test_revoked_in_the_middle_of_uploads(place: Place) -> None:
         for _ in range(100):
             device.mint()
         await sync(device, wire)  # the edge goes on taking
-        await until(lambda: denied(agent) == "revoked", 20)
+        await until(lambda: denied(agent) == "revoked")
         assert agent.uploader is not None
         failures = agent.uploader.lanes["normal"].failures
         await until(lambda: agent.uploader.lanes["normal"].failures >= failures + 3)  # type: ignore[union-attr]  # above
@@ -268,7 +275,7 @@ async def test_revoked_in_the_middle_of_uploads(place: Place) -> None:
         assert (said["denied"], said["reachable"]) == ("revoked", False)
         assert "revoked by the office: enrol again" in said["problem"]
         await place.enrol()
-        await until(lambda: place.arrived(7) == 500, 30)
+        await until(lambda: place.arrived(7) == 500)
         await until(lambda: denied(agent) == "")
         place.check(device)
     assert place.rows("SELECT count(*) FROM conflict") == [(0,)]
@@ -288,7 +295,7 @@ async def test_a_new_card_in_the_old_edge(place: Place) -> None:
     place.data.rename(place.data.with_name("new"))
     lost.rename(place.data)
     async with synced(place, 0) as (agent, _, _wire):
-        await until(lambda: denied(agent) == "unknown", 20)
+        await until(lambda: denied(agent) == "unknown")
     assert place.arrived(7) == 30
     whats = [one[0] for one in place.rows("SELECT what FROM edge_history ORDER BY id")]
     assert whats == ["code", "enrolled", "code", "replaced"]
@@ -306,7 +313,7 @@ async def test_the_next_certificate_is_announced_by_the_present_one(place: Place
             place.line.target = second.port
             device.mint()
             await sync(device, wire)
-            await until(lambda: place.arrived(7) == 11, 20)
+            await until(lambda: place.arrived(7) == 11)
             following = machine_keys.pin_of_file(place.config.parent / "data" / machine_keys.NEXT)
             await until(lambda: following.hex() in (place.data / "office.toml").read_text())
             commands.renew(place.config, switch=True, anyway=False)
@@ -315,7 +322,7 @@ async def test_the_next_certificate_is_announced_by_the_present_one(place: Place
             place.line.target = third.port
             device.mint()
             await sync(device, wire)
-            await until(lambda: place.arrived(7) == 12, 20)
+            await until(lambda: place.arrived(7) == 12)
             await until(lambda: (place.data / "office.toml").read_text().count(following.hex()) == 1)
             known = enrolment.load(place.data, "s1", "e1")
             assert known is not None
