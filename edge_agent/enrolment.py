@@ -77,6 +77,15 @@ def load(data_dir: Path, site: str, edge: str) -> Enrolled | None:
     return known
 
 
+def address(data_dir: Path, site: str, edge: str) -> str:
+    """Where the office is, for people; "" while this edge is not enrolled."""
+    try:
+        known = load(data_dir, site, edge)
+    except ConfigError:
+        return ""
+    return known.url if known else ""
+
+
 def save(data_dir: Path, known: Enrolled) -> None:
     """On the disk, mode 0600, when this returns. Raises EnrolmentError."""
     pins = ", ".join(f'"{pin.hex()}"' for pin in known.pins)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from edge_agent import enrolment
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.counters import Rejects
@@ -156,10 +157,12 @@ class Reporter:
         uploader = self._uploader
         if uploader is None or self._config.office is None:
             return None
+        config, office = self._config, self._config.office
+        url = office.url if office.token else enrolment.address(config.data_dir, config.site, config.edge)
         denied = next((lane.denied for lane in uploader.lanes.values() if lane.denied), "")
         problem = next((lane.error for lane in uploader.lanes.values() if lane.error), "")
         return {
-            "url": self._config.office.url,
+            "url": url,
             "reachable": not problem,
             "problem": problem,
             "denied": denied,

@@ -273,6 +273,7 @@ async def test_revoked_in_the_middle_of_uploads(place: Place) -> None:
         place.site.check(device)
         said = await status(agent)
         assert (said["denied"], said["reachable"]) == ("revoked", False)
+        assert said["url"] == f"https://127.0.0.1:{place.line.port}"
         assert "revoked by the office: enrol again" in said["problem"]
         await place.enrol()
         await until(lambda: place.arrived(7) == 500)

@@ -13,11 +13,12 @@ import pytest
 from tools.office.errors import StoreError
 from tools.office.store.base import Code, Store
 from tools.office.store.sqlite import VERSION, SqliteStore
+from tools.office.tests.edges_suite import EdgesSuite
 from tools.office.tests.makers import Device
 from tools.office.tests.store_suite import StoreSuite, check, exact, state, take
 
 
-class TestSqlite(StoreSuite):
+class TestSqlite(StoreSuite, EdgesSuite):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:  # type: ignore[override]  # pytest asks for a generator
         made = SqliteStore(tmp_path)
