@@ -45,6 +45,15 @@ def describe(status: object) -> str:
     if office:
         lines.append(f"office {_shown(office.get('url'))}: " + (_shown(problem) if problem else "reached"))
     lines.append(f"store: {_shown(store.get('state'))}, {_shown(store.get('events'))} events")
+    disk, refused = _table(top.get("disk")), _table(office.get("refused"))
+    if disk.get("state") == "full":
+        lines.append(f"DISK FULL, {_shown(disk.get('free_bytes'))} bytes free: events stay with their devices")
+    if refused.get("rows"):
+        first = _table(refused.get("first"))
+        lines.append(
+            f"the office refuses {_shown(refused.get('rows'))} rows, kept and tried again daily:"
+            f" {_shown(first.get('reason'))}"
+        )
     if store.get("problem"):
         lines.append(f"store problem: {_shown(store.get('problem'))}")
     for port in _tables(top.get("ports")):

@@ -268,6 +268,7 @@ class Uploader:
     async def _send(self, lane: LaneState, part: Part) -> int:
         """Sends rows, records the receipt; returns up to where the office has them."""
         began_s = asyncio.get_running_loop().time()
+        under_way = len(lane.under_way)
         try:
             sent = await self.client.send(
                 lane.name, part.rows, self._describe({row.device for row in part.rows})
@@ -278,7 +279,7 @@ class Uploader:
         size = sum(len(row.items) + outbox.ROW_COST for row in part.rows)
         if len(part.rows) >= self._office.batch_rows:
             size = lane.sizing.budget  # could not be larger
-        lane.sizing.succeeded(size, part.full, sent.took_s)
+        lane.sizing.succeeded(size, part.full, sent.took_s, under_way)
         receipt = sent.receipt
         through, events = part.through, part.events
         if receipt.through < part.rows[-1].pos:

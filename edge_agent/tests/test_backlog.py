@@ -277,15 +277,26 @@ async def test_a_slow_link_carries_backlog_and_live_events_without_giving_up(tmp
 def test_size_follows_the_link() -> None:
     lan = Sizing(262_144, 16)
     assert (lan.budget, lan.in_flight) == (8_192, 2)
-    for _ in range(10):
-        lan.succeeded(lan.budget, full=True, took_s=0.02)
-    assert (lan.budget, lan.in_flight) == (262_144, 16)
-    lan.succeeded(100, full=False, took_s=0.02)
+    for _ in range(60):  # an office that takes 40 uploads a second behind a way of 0.2 s: 8 are on it
+        under_way = lan.in_flight
+        lan.succeeded(lan.budget, full=True, took_s=max(0.2, under_way / 40), under_way=under_way)
     assert lan.budget == 262_144
+    assert 8 <= lan.in_flight <= 12
+    lan.succeeded(100, full=False, took_s=0.02, under_way=1)
+    assert lan.budget == 262_144
+    near = Sizing(262_144, 16)
+    for _ in range(60):  # the same office next door: more than a few would only wait there
+        under_way = near.in_flight
+        near.succeeded(near.budget, full=True, took_s=max(0.005, under_way / 40), under_way=under_way)
+    assert near.in_flight <= 5
+    far = Sizing(262_144, 16)
+    for _ in range(60):  # one that is never busy: as many as are allowed
+        far.succeeded(far.budget, full=True, took_s=0.2, under_way=far.in_flight)
+    assert far.in_flight == 16
     slow = Sizing(262_144, 16)
     for _ in range(20):  # as over 9,600 baud, compressed to a third
         size = slow.budget
-        slow.succeeded(size, full=True, took_s=size / 3 / 960 * slow.in_flight)
+        slow.succeeded(size, full=True, took_s=size / 3 / 960 * slow.in_flight, under_way=slow.in_flight)
     assert slow.in_flight == 1
     assert slow.budget / 3 / 960 <= SLOW_S + 0.01
     for _ in range(10):
@@ -293,7 +304,7 @@ def test_size_follows_the_link() -> None:
     assert slow.budget == LEAST_BYTES
     tight = Sizing(1_024, 1)
     tight.failed()
-    tight.succeeded(1_024, full=True, took_s=0.0)
+    tight.succeeded(1_024, full=True, took_s=0.0, under_way=1)
     assert (tight.budget, tight.in_flight) == (1_024, 1)
 
 

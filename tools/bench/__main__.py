@@ -17,6 +17,7 @@ PARTS = (
     "ingest",
     "latency",
     "backlog",
+    "drain",
     "rivals",
     "compare",
     "keys",

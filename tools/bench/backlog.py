@@ -35,7 +35,7 @@ OFFICE = '[office]\nurl = "http://127.0.0.1:9"\ntoken = "bench-bench-bench"\n'
 
 def fill(folder: Path, count: int) -> None:
     """A store with `count` events of 16 devices, by the store's own functions, in runs of 20 with a chain value."""
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     database = Database(folder)
     batch = sample.patrol(BATCH)
     items = wire_events.join([s.uptime_cs for s in batch], [s.payload for s in batch])
