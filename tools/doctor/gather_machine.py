@@ -13,7 +13,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import apsw
@@ -128,17 +128,22 @@ def clock(source: str, root: Path = Path("/")) -> Time:
     return Time(time.localtime().tm_year, kernel_clock.synchronised(), service, chip, source)
 
 
-def ports(configured: Iterable[PortConfig], agent: int | None, root: Path = Path("/")) -> list[Port]:
-    """Serial ports as the user who asks would find them."""
-    return [_port(port, agent, root) for port in configured if port.path]
+def ports(configured: Sequence[PortConfig], agent: int | None, root: Path = Path("/")) -> list[Port]:
+    """Serial ports as the user who asks would find them; of docks what is plugged in now."""
+    found = [_port(port.name, Path(port.path), agent, root) for port in configured if port.path]
+    for dock in configured:
+        matched = [path for pattern in dock.match for path in sorted(Path("/").glob(pattern.lstrip("/")))]
+        plugged = {path.resolve(): path for path in matched}
+        others = {Path(path).resolve() for path in dock.elsewhere}
+        found += [_port(dock.name, path, agent, root) for real, path in plugged.items() if real not in others]
+    return found
 
 
-def _port(port: PortConfig, agent: int | None, root: Path) -> Port:
-    path = Path(port.path)
+def _port(name: str, path: Path, agent: int | None, root: Path) -> Port:
     try:
         found = path.stat()
     except OSError:
-        return Port(port.name, port.path)
+        return Port(name, str(path))
     is_device = stat.S_ISCHR(found.st_mode)
     allowed = os.access(path, os.R_OK | os.W_OK, effective_ids=True)
     try:
@@ -147,8 +152,8 @@ def _port(port: PortConfig, agent: int | None, root: Path) -> Port:
         group = str(found.st_gid)
     real = path.resolve()
     return Port(
-        port.name,
-        port.path,
+        name,
+        str(path),
         exists=True,
         is_device=is_device,
         allowed=allowed,

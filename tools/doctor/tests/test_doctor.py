@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edge_agent import config as configuration
 from edge_agent import enrolment
+from edge_agent.config import PortConfig
 from edge_agent.pinning import pin_of
 from edge_agent.tests.device import PtyWire
 from edge_agent.tests.harness import Process, Site, until
@@ -202,6 +203,20 @@ async def test_ports_that_somebody_else_has(tmp_path: Path) -> None:
     wire.close()
     site.link.write_text("")
     assert findings(site)["port A"]["key"] == "port_no_device"
+
+
+async def test_what_is_plugged_into_a_dock(tmp_path: Path) -> None:
+    wires = [PtyWire(tmp_path / name) for name in ("usb-1", "usb-2", "other")]
+    (tmp_path / "usb-same").symlink_to((tmp_path / "usb-1").readlink())
+    config = PortConfig(
+        "dock", "d", "", 115_200, ("", 0), 50, match=(f"{tmp_path}/usb-*",), elsewhere=(str(wires[1].link),)
+    )
+    (port,) = gather_machine.ports([config], None)
+    assert (port.name, port.is_device, port.allowed) == ("d", True, True)
+    assert port.path in (f"{tmp_path}/usb-1", f"{tmp_path}/usb-same")
+    assert gather_machine.ports([config._replace(match=(f"{tmp_path}/none*",))], None) == []
+    for wire in wires:
+        wire.close()
 
 
 def certificate() -> tuple[x509.Certificate, bytes]:
