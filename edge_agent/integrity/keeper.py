@@ -21,7 +21,7 @@ from edge_agent.integrity.tree import Frontier
 from edge_agent.logs import Log
 from edge_agent.store import outbox
 from edge_agent.store import tree as trees
-from edge_agent.store.database import Database
+from edge_agent.store.database import Database, transaction
 from edge_agent.store.tree import HeadRow, State
 from edge_agent.sync.backoff import Backoff
 
@@ -69,11 +69,21 @@ class Keeper:
         self._connection: apsw.Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._state: State = trees.state(database.writer)
+        self._state = self._found(database.writer)
         self._head = trees.last_head(database.writer)
         self._delivered = trees.last_head(database.writer, delivered=True)
         self.problem = ""
         self.findings: list[str] = []
+
+    def _found(self, writer: apsw.Connection) -> State:
+        """The tree as it is; one that can't be begins anew (the office names that): events don't wait for it."""
+        try:
+            return trees.state(writer)
+        except StoreError as error:
+            _log.error("the tree is damaged and begins anew", problem=str(error))
+            with transaction(writer):
+                trees.begin_anew(writer)
+            return trees.state(writer)
 
     def start(self) -> None:
         """Begins; call on the running loop."""
@@ -203,9 +213,7 @@ class Keeper:
             _log.info("the head is delivered", number=head.number)
 
     async def _post(self, row: HeadRow, before: int) -> Answer:
-        head = Head(
-            self._site, self._edge, row.number, row.first_pos, row.size, row.root, row.time_ms
-        )
+        head = Head(self._site, self._edge, row.number, row.first_pos, row.size, row.root, row.time_ms)
 
         def make(connection: apsw.Connection) -> bytes:
             def node(level: int, index: int) -> bytes:

@@ -9,6 +9,7 @@ import apsw
 
 from edge_agent.errors import StoreError
 from edge_agent.integrity.tree import Frontier, node_hash
+from edge_agent.store import outbox
 from edge_agent.store.events import Row
 
 STORED_LEVELS = (
@@ -57,6 +58,14 @@ def state(connection: apsw.Connection) -> State:
         return State(int(found[0]), Frontier.from_bytes(int(found[1]), bytes(found[2])))
     except ValueError as error:
         raise StoreError(f"the store's tree is damaged ({error}): put a backup back") from error
+
+
+def begin_anew(connection: apsw.Connection) -> None:
+    """An empty tree behind what was delivered so far; heads that the office has not got can't be proven any more."""
+    connection.execute(
+        "INSERT OR REPLACE INTO tree VALUES (1, ?, 0, x'')", (outbox.delivered_through(connection) + 1,)
+    )
+    connection.execute("DELETE FROM head WHERE delivered_ms IS NULL")
 
 
 def rows(connection: apsw.Connection, after: int, through: int, limit: int) -> list[Row]:

@@ -67,6 +67,11 @@ def check(site: Site, rows: list[Row] | None = None) -> trees.State:
     return state
 
 
+def signed_through(office: Office) -> int:
+    """The last row that the office has a head for."""
+    return int(office.heads[-1]["first_pos"] + office.heads[-1]["size"] - 1) if office.heads else 0
+
+
 async def test_heads_follow_what_is_delivered(tmp_path: Path) -> None:
     office = Office()
     await office.start()
@@ -294,6 +299,43 @@ async def test_a_restored_store_goes_on_with_a_new_tree(tmp_path: Path) -> None:
         await sync(device, wire)
         await until(lambda: office.heads and office.heads[-1]["first_pos"] > far)
         await until(lambda: office.heads[-1]["first_pos"] + office.heads[-1]["size"] > max(office.rows))
+    wire.close()
+    await office.stop()
+
+
+async def test_a_damaged_tree_stops_no_event(tmp_path: Path) -> None:
+    office = Office()
+    await office.start()
+    site = Site(tmp_path, office=office.config(head_pause_s=0))
+    device, wire = site.devices[0], PtyWire(site.link)
+    for damage in ("UPDATE tree SET frontier = x'00'", "DELETE FROM tree", "UPDATE tree SET size = 77"):
+        async with site.agent():
+            device.mint(events.SOS, None)
+            await sync(device, wire)
+            await until(lambda: device.last_seq in office.of(7))
+            await until(
+                lambda: (
+                    office.heads
+                    and office.heads[-1]["first_pos"] + office.heads[-1]["size"] > max(office.rows)
+                )
+            )
+        with store(site) as connection:
+            connection.execute(damage)
+        before = max(office.rows)
+        office.heads.clear()
+        async with site.agent():
+            device.mint(events.SOS, None)
+            await sync(device, wire)
+            await until(
+                lambda: (
+                    office.heads
+                    and office.heads[-1]["first_pos"] + office.heads[-1]["size"] > max(office.rows)
+                )
+            )
+            assert office.heads[0]["first_pos"] == before + 1
+        office.heads.clear()
+        with store(site) as connection:  # what it goes on from is not this office's business here
+            connection.execute("DELETE FROM head")
     wire.close()
     await office.stop()
 

@@ -33,6 +33,7 @@ OFFICE: dict[str, dict[str, str]] = {
     "log_head": dict.fromkeys(("id", "log", "branch", "number", "first_pos", "size", "time_ms"), _INT)
     | dict.fromkeys(("root", "public", "signature", "frontier?"), _BLOB),
     "log_finding": dict.fromkeys(("log", "reason", "first", "last"), _INT),
+    "edge_history": {"site": _INT, "edge": _TEXT, "public_key?": _BLOB},
     "before_log": dict.fromkeys(("site", "device", "first", "last"), _INT),
 }  # fmt: skip
 

@@ -89,12 +89,20 @@ def check(config: Config, wanted: Wanted) -> Report:
             return report
         if not columns.check(db, report):
             return report  # what these columns hold can't be worked with
+        known = False
         for key, site in found:
-            _SiteCheck(db, report, config, wanted, site, key).run()
+            one = _SiteCheck(db, report, config, wanted, site, key)
+            one.run()
+            known = known or one.known
         for table in ("log_row", "log_head"):
             strays = f"SELECT DISTINCT log FROM {table} WHERE log NOT IN (SELECT key FROM edge_log)"  # noqa: S608 - constants
             for (log,) in db.execute(strays).fetchall():
                 report.fault("log_dropped", detail=f"{table}.log {log}")
+        if not known and not report.faults:
+            report.unable = (
+                "没有所问的设备或事件",
+                "there is no such device or event, and no row that had it",
+            )
     return report
 
 
@@ -137,6 +145,7 @@ class _SiteCheck:
         self._config = config
         self._wanted = wanted
         self._site, self._key = site, key
+        self.known = False  # whether there is anything of what was asked for
         self._found = Report()  # all of this site; what was not asked for is left out at the end
 
     def run(self) -> None:
@@ -148,6 +157,7 @@ class _SiteCheck:
                 f"site {self._site} has nothing of device {device}",
             )
             return
+        self.known = True
         checker = Checker(db, self._found, self._site, self._key)
         logs: list[Any] = db.execute(
             "SELECT key, edge, head, base_size, base FROM edge_log WHERE site = ? ORDER BY edge", (self._key,)
@@ -207,7 +217,7 @@ class _SiteCheck:
         }
         gaps = Leaves(self._site, edge)
         signed = heads.check(
-            found, self._site, edge, stored, enrolled | first_use,
+            found, self._site, edge, stored, enrolled or first_use,
             lambda first, last, branch, attempt: chosen(db, log, first, last, branch, attempt), gaps.gap,
         )  # fmt: skip
         if self._wanted.key is not None and signed.keys and signed.keys != {self._wanted.key}:
@@ -298,6 +308,7 @@ class _SiteCheck:
                 "SELECT 1 FROM event WHERE site = ? AND device = ? AND boot = ? AND seq = ?",
                 (self._key, device, boot, seq),
             ).fetchone()
+            self.known = there is not None
             self._report.line(
                 f"事件 {device}/{boot}/{seq}：{'已存' if there else '没有'}",
                 f"event {device}/{boot}/{seq}: {'is stored' if there else 'is not here'}",
