@@ -19,6 +19,7 @@ from edge_agent.entries import Job, Own, Revoked
 from edge_agent.errors import ConfigError, EdgeError, StoreClosedError, StoreError
 from edge_agent.ingest import Ingest, Limits
 from edge_agent.integrity.keeper import Keeper
+from edge_agent.jams import Jams
 from edge_agent.link import LinkSettings, Session, Shared
 from edge_agent.outside import Outside
 from edge_agent.planning import Notice, Plan
@@ -120,6 +121,7 @@ class Agent:
         listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
         self.ports: list[Port] = [outside.port(port, listener) for port in config.ports]
         Docking(self.switchboard.sessions, self.record, clock).follow(self.ports)
+        self.jams = Jams(self.ports, self.record)
         self.uploader: Uploader | None = None
         self.keeper: Keeper | None = None
         if config.office is not None:
@@ -392,6 +394,7 @@ class Agent:
         while True:
             await asyncio.sleep(pause_s)
             self.switchboard.check_silence(self.config.offline_after_ms)
+            self.jams.look()
 
 
 def _finish(waiting: asyncio.Future[None]) -> None:

@@ -48,6 +48,8 @@ KINDS: dict[int, tuple[str, str]] = {
     own_events.REVOKED: ("设备密钥已吊销", "Device revoked"),
     own_events.WRONG_TRIES: ("口令多次输错", "Wrong secrets tried"),
     own_events.DOCKED: ("巡更棒已读完", "Tag read out"),
+    own_events.BUS_JAMMED: ("总线被占用，设备失联", "Bus jammed, devices unheard"),
+    own_events.BUS_QUIET: ("总线恢复", "Bus quiet again"),
 }
 STATES = (
     ("已关闭", "closed"), ("开启中", "opening"), ("已开启", "open"), ("关闭中", "closing"), ("停止", "stopped"),
@@ -244,6 +246,10 @@ def _tries(zh: bool, fields: list[Any], _: Cards) -> str:
     return f"来自 {fields[0]}，{fields[1]:,} 次" if zh else f"from {fields[0]}, {fields[1]:,} times"
 
 
+def _named(_zh: bool, fields: list[Any], _: Cards) -> str:
+    return str(fields[0])
+
+
 def _docked(zh: bool, fields: list[Any], _: Cards) -> str:
     taken = f"新增 {fields[2]:,} 条" if zh else f"{fields[2]:,} new events"
     return f"{_device(zh, fields)}{'，坞站' if zh else ', dock'} {fields[1]}{'，' if zh else ', '}{taken}"
@@ -268,7 +274,8 @@ _WRITERS: dict[int, Callable[[bool, list[Any], Cards], str]] = {
     own_events.SEQ_RESTARTED: _device, own_events.PORT: _port, own_events.DEVICE: _reach,
     own_events.HELD_RAW: _device, own_events.NEVER_SEEN: _gone, own_events.QUEUE: _queue,
     own_events.CLOCK_STEP: _step, own_events.STORE: _failures, own_events.ROTATED: _epoch, own_events.REVOKED: _device,
-    own_events.WRONG_TRIES: _tries, own_events.DOCKED: _docked, own_events.DISK: _disk,
+    own_events.WRONG_TRIES: _tries, own_events.DOCKED: _docked,
+    own_events.BUS_JAMMED: _named, own_events.BUS_QUIET: _named, own_events.DISK: _disk,
 }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ CLOCK_STEP = 75  # [ms, known 0/1] this machine's clock was set by so much; whet
 DISK = 86  # [state 0 full 1 ok, free MiB] alarm: below the reserve events are left with their devices
 STORE = 78  # [failures] alarm: commits failed for a while (disk full or broken), and succeed again
 
+BUS_QUIET = 81  # [port] devices get through again
+BUS_JAMMED = 94  # [port] alarm: for 8 s nobody got through on a bus while somebody kept it busy
 DOCKED = 79  # [device, dock, events] a tag in a dock has been relieved of everything; so many events were new
 
 FIRMWARE = "edge"

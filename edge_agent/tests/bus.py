@@ -119,6 +119,10 @@ class BusLine(Line):
     def send(self, address: object, frame: bytes, /, *, urgent: bool = False) -> None:
         self._bus.poller.send(frame, urgent=urgent)
 
+    @property
+    def jammed(self) -> bool:  # type: ignore[override]
+        return self._bus.poller.jammed(self._bus.now_us)
+
     def silent(self, device: int) -> bool:
         return self._bus.poller.silent(device, self._bus.now_us)
 
@@ -143,6 +147,8 @@ class Bus:
         self.pump = Pump(folder, {number: (key(number), 1) for number in numbers})
         self._epoch_ms = self.pump.now_ms
         self.pump.line = BusLine(self)
+        self.pump.agent.ports.append(self.pump.line)  # type: ignore[arg-type]
+        self.jams: list[tuple[int, str]] = []
         self.poller = Poller(numbers, baudrate, 0)
         self.errors: dict[str, int] = {}
         self.arrived: dict[tuple[int, int], int] = {}  # device, seq -> when it was durable (us)
@@ -222,6 +228,8 @@ class Bus:
             for index, (since_cs, payload) in enumerate(events.split(row.items)):
                 if row.device == 1:
                     kind, *fields = events.cbor.loads(payload)
+                    if kind in (81, 94):
+                        self.jams.append((kind, fields[0]))
                     if kind == 69:
                         self.presence.append((fields[0], fields[1]))
                     continue
@@ -240,6 +248,7 @@ class Bus:
             if self.now_us >= self._tick_us:
                 self._tick_us = self.now_us + 1_000_000
                 self.pump.agent.switchboard.check_silence(300_000)
+                self.pump.agent.jams.look()
                 self.flush()
             out = self.poller.step(self.now_us)
             for reason, count in self.poller.errors.items():

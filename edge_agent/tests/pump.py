@@ -34,6 +34,7 @@ class Line:
     where = "nowhere"
     up = True
     frames_in = frames_out = dropped_out = losses = 0
+    jammed = False
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []

@@ -103,6 +103,7 @@ async def test_offline_after_8_s_once_and_found_again(made: Made) -> None:
             break
     offline_us = bus.now_us - left_us
     assert bus.presence[8:] == [(gone.device, 0)]
+    assert bus.jams == []
     assert 8 * S < offline_us < 10 * S
     bus.run(bus.now_us + 10 * S)
     missed = set(gone.truth)
@@ -132,6 +133,7 @@ async def test_the_line_itself_is_cut(made: Made) -> None:
         device.plugged = False
     bus.run(25 * S)
     assert sorted(bus.presence[32:]) == [(FIRST + n, 0) for n in range(32)]
+    assert bus.jams == []
     for device in bus.devices:
         device.plugged = True
         device.record()
@@ -211,6 +213,8 @@ async def test_somebody_who_will_not_stop(made: Made) -> None:
     assert bus.check() == 6
     assert sorted(bus.presence[12:]) == [(FIRST + n, 1) for n in range(6)]
     print(f"20 s of babble: {bus.errors}; all back {bus.now_us / S - 23:.1f} s after it")
+    bus.run(bus.now_us + 2 * S)
+    assert bus.jams == [(94, "bus"), (81, "bus")]
 
 
 async def test_a_command_goes_first(made: Made) -> None:

@@ -143,7 +143,7 @@ async def test_another_tag_and_a_stranger_in_the_same_dock(tmp_path: Path) -> No
         wire.close()
         await state(agent, "Adapter", "empty")
         wire = at(site, "usb-Adapter")
-        await state(agent, "Adapter", "waiting")
+        await until(lambda: [dock.up for dock in docks_of(agent).docks.values()] == [True])
         wire.send(stranger.hello())
         found = await state(agent, "Adapter", "stranger")
         assert (found["device"], found["words"]["zh"]) == (99, "设备 99 未登记，不读取")

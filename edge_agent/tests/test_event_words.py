@@ -62,6 +62,7 @@ def test_events(fields: tuple[object, ...], zh: str, en: str) -> None:
         ([own_events.CLOCK_STEP, 90_000, 0], "+90.0 s，时间未知", "+90.0 s, time not known now"),
         ([own_events.ROTATED, 101, 2], "设备 101，第 2 代", "device 101, epoch 2"),
         ([own_events.REVOKED, 101], "设备 101", "device 101"),
+        ([own_events.BUS_JAMMED, "bus 1"], "bus 1", "bus 1"),
         (
             [own_events.DOCKED, 101, "if00-port0", 1204],
             "设备 101，坞站 if00-port0，新增 1,204 条",

@@ -99,7 +99,7 @@ class Docks(Port):
 
     async def scan(self) -> None:
         """Opens what is new, closes what is gone."""
-        found = self._found()
+        found = files(self._match, self._elsewhere)
         for file, dock in list(self.docks.items()):
             for task in dock.tasks:
                 if task.done():
@@ -121,18 +121,6 @@ class Docks(Port):
             await dock.start()
         sums = [sum(each) for each in zip(self._gone, *map(_counts, self.docks.values()), strict=True)]
         self.frames_in, self.frames_out, self.dropped_out, self.losses = sums
-
-    def _found(self) -> dict[str, str]:
-        """Real file -> the name it goes by: that of the first pattern that matches."""
-        found: dict[str, str] = {}
-        taken = {os.path.realpath(path) for path in self._elsewhere}
-        for pattern in self._match:
-            names = itertools.islice(Path("/").glob(pattern.lstrip("/")), MAX_LOOKED_AT)
-            for path in sorted(map(str, names)):
-                file = os.path.realpath(path)
-                if file not in taken and Path(file).exists():
-                    found.setdefault(file, path)
-        return found
 
     async def _remove(self, file: str) -> None:
         dock = self.docks.pop(file)
@@ -182,6 +170,19 @@ class Docks(Port):
     def describe(self) -> dict[str, Any]:
         """Each dock with the device in it."""
         return {"docks": self.tell(), "ignored": self.ignored}
+
+
+def files(match: Sequence[str], elsewhere: Sequence[str]) -> dict[str, str]:
+    """Device files that are there: real file -> the name it goes by, that of the first pattern that matches."""
+    found: dict[str, str] = {}
+    taken = {os.path.realpath(path) for path in elsewhere}
+    for pattern in match:
+        names = itertools.islice(Path("/").glob(pattern.lstrip("/")), MAX_LOOKED_AT)
+        for path in sorted(map(str, names)):
+            file = os.path.realpath(path)
+            if file not in taken and Path(file).exists():
+                found.setdefault(file, path)
+    return found
 
 
 def _counts(dock: Dock) -> tuple[int, int, int, int]:

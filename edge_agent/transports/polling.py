@@ -23,6 +23,7 @@ CALM_US = 50_000  # a round takes so long at least: a quiet bus is not driven in
 PROBE_US = 600_000  # between two looks for a silent device while others speak
 BABBLE_US = 1_000_000  # nobody waits longer than this for somebody who speaks out of turn
 OFFLINE_US = 8_000_000
+JAM_S = 6  # of the last seconds in which nobody answered, but something was on the line
 MISSES = 2  # polls without an answer, one after the other, that make a device silent
 SMALL = 128  # frames to devices up to this size (acks, commands) are not held up by BULK_US
 GAP_BYTES = 600  # of frames to devices before one poll
@@ -74,6 +75,8 @@ class Poller:
         self.dropped = 0
         self.errors: dict[str, int] = {}  # since the caller cleared it
         self.due_us = now_us
+        self._noise_us = now_us
+        self._noise_s = 0  # seconds with something on the line since anybody answered
         self._by_kid = {station.kid: station for station in self.stations}
         self._byte_us = BITS * 1_000_000 / baudrate
         self._down: deque[tuple[bytes, bytes, bool]] = deque()  # frame, its block, urgent
@@ -96,7 +99,7 @@ class Poller:
         self._bulk_us = BULK_US
         self._round_us = now_us - CALM_US
         self._probe_us = self._free_us = self.due_us = now_us
-        self._noise_us: int | None = None
+        self._babble_us: int | None = None
         for station in self.stations:
             station.live = station.tell = True
             station.misses = 0
@@ -106,6 +109,12 @@ class Poller:
         station = self._by_kid.get(device.to_bytes(4, "big"))
         heard_us = station.heard_us if station is not None else None
         return heard_us is not None and now_us - heard_us > OFFLINE_US
+
+    def jammed(self, now_us: int) -> bool:
+        """Whether for 8 s nobody got through, though somebody did before, and the line was hardly ever quiet."""
+        heard = [station.heard_us for station in self.stations if station.heard_us is not None]
+        silent = bool(heard) and now_us - max(heard) > OFFLINE_US
+        return silent and self._noise_s >= JAM_S and now_us - self._noise_us < 3_000_000
 
     def send(self, frame: bytes, *, urgent: bool = False) -> bool:
         """A frame to the device that it names. urgent: goes first, and its device is asked next. False: dropped."""
@@ -135,6 +144,9 @@ class Poller:
                 return []
         turn = self._turn
         spoken = bool(data.strip(b"\0"))  # lone zeros come from a line that turns round, too
+        if spoken and now_us - self._noise_us >= 1_000_000:
+            self._noise_us = now_us
+            self._noise_s += 1
         if turn is None:
             if spoken:
                 self._disturbed(now_us)
@@ -188,6 +200,7 @@ class Poller:
             # Everybody was silent: that was the line, so everybody may be back.
             for other in self.stations:
                 other.live, other.misses = True, MISSES - 1
+        self._noise_s = 0
         station.live = True
         station.misses = 0
         station.heard_us = now_us
@@ -224,10 +237,10 @@ class Poller:
 
     def _disturbed(self, now_us: int) -> None:
         """Somebody speaks who has no turn: the line is left to him, but not for ever."""
-        if self._noise_us is None:
-            self._noise_us = now_us
+        if self._babble_us is None:
+            self._babble_us = now_us
             self._count(UNASKED)
-        if now_us - self._noise_us < BABBLE_US:
+        if now_us - self._babble_us < BABBLE_US:
             self._free_us = self.due_us = max(self._free_us, now_us + IDLE_US // 3)
 
     # What goes out.
@@ -243,7 +256,7 @@ class Poller:
         if now_us < self._free_us:
             self.due_us = self._free_us
             return b""
-        self._noise_us = None
+        self._babble_us = None
         blocks, asked = self._outgoing()
         station, limit, extra = self._next(asked, now_us)
         if station is None and not blocks:

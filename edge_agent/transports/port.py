@@ -48,6 +48,11 @@ class Port(Protocol):
         """Whether a device that is asked here regularly no longer answers."""
         return False
 
+    @property
+    def jammed(self) -> bool:
+        """Whether nobody gets through here because somebody speaks all the time."""
+        return False
+
     def describe(self) -> dict[str, Any]:
         """What this kind of port has to say beside the common counts, for the status."""
         return {}

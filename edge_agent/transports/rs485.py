@@ -102,6 +102,11 @@ class Rs485Port(SerialPort):
         """Whether this device has not answered for 8 s."""
         return self._poller.silent(device, _now_us())
 
+    @property
+    def jammed(self) -> bool:
+        """Whether somebody else keeps the bus busy."""
+        return self._line is not None and self._poller.jammed(_now_us())
+
     def describe(self) -> dict[str, Any]:
         """Each device's share of the bus."""
         return {"bus": self._poller.describe()}

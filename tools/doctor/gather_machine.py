@@ -20,6 +20,7 @@ import apsw
 
 from edge_agent import kernel_clock
 from edge_agent.config import PortConfig
+from edge_agent.transports import docks
 from tools.doctor.facts import Address, Disk, File, Machine, Port, Software, Time
 
 SYNCS, BLOCK = 20, 4_096
@@ -132,10 +133,8 @@ def ports(configured: Sequence[PortConfig], agent: int | None, root: Path = Path
     """Serial ports as the user who asks would find them; of docks what is plugged in now."""
     found = [_port(port.name, Path(port.path), agent, root) for port in configured if port.path]
     for dock in configured:
-        matched = [path for pattern in dock.match for path in sorted(Path("/").glob(pattern.lstrip("/")))]
-        plugged = {path.resolve(): path for path in matched}
-        others = {Path(path).resolve() for path in dock.elsewhere}
-        found += [_port(dock.name, path, agent, root) for real, path in plugged.items() if real not in others]
+        plugged = docks.files(dock.match, dock.elsewhere)
+        found += [_port(dock.name, Path(path), agent, root) for path in plugged.values()]
     return found
 
 
