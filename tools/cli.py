@@ -199,12 +199,16 @@ def _edge_run(wanted: argparse.Namespace) -> int:
     import asyncio
 
     from edge_agent import daemon
-    from edge_agent.errors import EdgeError
+    from edge_agent.errors import ConfigError, EdgeError
 
     try:
         asyncio.run(daemon.run(wanted.config))
-    except EdgeError as error:
+    except ConfigError as error:
         raise ToolError(str(error)) from error
+    except EdgeError as error:
+        # A full disk, an address that is not there yet: systemd tries again, but not after a mistake in a file.
+        print(f"gatepost: {error}", file=sys.stderr)
+        return FAILED
     return DONE
 
 

@@ -43,9 +43,11 @@ class Heartbeat:
 
     async def run(self) -> None:
         """READY=1, then a beat every pause; for ever."""
-        if not self._notifier.send("READY=1"):
+        if not self._notifier.wanted:
             await asyncio.Event().wait()  # nobody listens
+        ready = False
         while True:
+            ready = ready or self._notifier.send("READY=1")  # the manager's socket may be full just now
             self.beat()
             await asyncio.sleep(self._pause_s)
 

@@ -200,6 +200,22 @@ async def test_nobody_listens(tmp_path: Path) -> None:
         await heart.stop()
 
 
+async def test_ready_is_said_again_until_it_is_heard(tmp_path: Path, manager: Manager) -> None:
+    site = Site(tmp_path)
+    notifier = Notifier(under(tmp_path / "notify", 0.4))
+    while notifier.send("X=" + "x" * 2_000):
+        pass
+    async with site.agent() as agent:
+        heart = Heartbeat(notifier, agent.ingest, agent.reporter.snapshot, "en")
+        task = asyncio.create_task(heart.run())
+        await until(lambda: notifier.lost > 2)
+        at = len(manager.listen())
+        await until(lambda: {"READY=1", "WATCHDOG=1"} <= set(manager.since(at)))
+        task.cancel()
+        await heart.stop()
+    notifier.close()
+
+
 def test_a_socket_that_is_gone_or_full_is_no_error(tmp_path: Path) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nothing")})
     assert not notifier.send("READY=1")

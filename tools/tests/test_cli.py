@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.store.database import own
+from edge_agent.tests.harness import Site
 from tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +58,16 @@ def test_mistakes_are_one_line(arguments: tuple[str, ...], words: str) -> None:
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if not line.startswith(("usage", " "))]) == 1
+
+
+def test_what_another_try_may_mend_is_no_mistake(tmp_path: Path) -> None:
+    """systemd does not start the agent again after exit code 2."""
+    site = Site(tmp_path)
+    (tmp_path / "data").mkdir(mode=0o700)
+    with own(tmp_path / "data"):
+        done = gatepost("edge", "run", "--config", str(site.config_path))
+    assert done.returncode == 1
+    assert done.stderr == f"gatepost: another agent (process {os.getpid()}) already uses this data_dir: stop it first\n"
 
 
 def provision(folder: Path, *more: str, device: int = 101) -> int:

@@ -67,5 +67,5 @@ def test_they_differ_only_where_they_must() -> None:
     assert apart == {
         "Description", "Type", "NotifyAccess", "ExecStart", "WatchdogSec", "TimeoutStartSec", "SupplementaryGroups",
         "StateDirectory", "WorkingDirectory", "Nice", "OOMScoreAdjust", "MemoryMax", "TasksMax", "LimitNOFILE",
-        "DeviceAllow", "PrivateDevices", "After", "ConditionPathExists",
+        "DeviceAllow", "PrivateDevices", "After", "ConditionPathExists", "RestartPreventExitStatus",
     }  # fmt: skip
