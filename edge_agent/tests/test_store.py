@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from edge_agent.down_piv import BLOCK, DownCounter
 from edge_agent.entries import Job
 from edge_agent.errors import ConfigError, StoreError
-from edge_agent.store import devices, outbox
+from edge_agent.store import devices, outbox, wal
 from edge_agent.store.database import Database, migrate, schema_steps, transaction
 from edge_agent.tests.device import PtyWire, UdpWire, sync
 from edge_agent.tests.harness import OWN, Process, Site, until
@@ -227,3 +228,43 @@ async def test_a_writer_that_cannot_go_on_ends_the_agent_and_is_no_clean_stop(tm
         pass
     starts = [payload[2] for _, _, payload in site.events(OWN).values() if payload[:2] == b"\x83\x01"]
     assert starts == [0, 1]
+
+
+def test_what_a_killed_agent_left_in_the_wal_is_written_again_and_stays_the_same(tmp_path: Path) -> None:
+    database = Database(tmp_path / "data")
+    with transaction(database.writer):
+        devices.set_meta(database.writer, "before the kill", 17)
+    killed = tmp_path / "killed"
+    killed.mkdir(mode=0o700)
+    for name in ("edge.sqlite", "edge.sqlite-wal"):
+        shutil.copyfile(tmp_path / "data" / name, killed / name)
+        (killed / name).chmod(0o600)
+    with (killed / "edge.sqlite-wal").open("ab") as file:
+        file.write(bytes(5_000))  # frames of nobody
+    left = (killed / "edge.sqlite-wal").read_bytes()
+    connection = apsw.Connection(str(killed / "edge.sqlite"))
+    assert wal.write_again(connection) == len(left) - 5_000
+    assert (killed / "edge.sqlite-wal").read_bytes() == left
+    assert devices.meta(connection, "before the kill") == 17
+    connection.close()
+    assert wal.write_again(apsw.Connection(str(killed / "edge.sqlite"))) == 0  # closed cleanly: nothing is left
+    database.close()
+
+
+def test_the_store_is_its_owners_from_its_first_moment(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        seen: list[int] = []
+        path = tmp_path / "data" / "edge.sqlite"
+        real = apsw.Connection
+
+        def watched(name: str, *arguments: object, **more: object) -> apsw.Connection:
+            seen.append(path.stat().st_mode & 0o777)
+            return real(name, *arguments, **more)  # type: ignore[arg-type]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(apsw, "Connection", watched)
+            Database(tmp_path / "data").close()
+        assert seen == [0o600]
+    finally:
+        os.umask(before)
