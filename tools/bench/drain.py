@@ -18,7 +18,7 @@ import threading
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge_agent import config as configuration
 from edge_agent import logs, own_events
@@ -33,17 +33,16 @@ from edge_agent.sync import wire
 from edge_agent.tests.proxy import Proxy
 from gatelink import events as wire_events
 from gatelink import kdf
-from tools.bench import frames, fresh, links, sample
+from tools.bench import frames, fresh, links, office, sample
 from tools.bench.compare import packages
 from tools.bench.rows import Row, at_least, at_most
 from tools.office.batch import decode
 from tools.office.store.sqlite import SqliteStore
-from tools.office.tests.process import TOKENS, configure, running
 
 PART = "drain"
 MODULE = "tools.bench.drain"
 SCRATCH = Path("build")
-SITE = "lakeside"
+SITE = office.SITE
 DEVICES = 16
 FULL = os.environ.get("GATEPOST_BENCH_FULL") == "1"
 COUNTS = {20: 5_000_000 if FULL else 400_000, 1: 100_000}  # events in runs of so many
@@ -55,13 +54,6 @@ ROWS_A_COMMIT = 20_000
 LIVE_S = 0.25  # between live events
 PEER_EVENTS = 100_000
 DEADLINE_S = 900.0
-
-
-class Sender(NamedTuple):
-    """As the office's configuration names a device."""
-
-    device: int
-    key: bytes
 
 
 def rows(count: int, size: int, shape: str = "patrol") -> list[LogRow]:
@@ -111,12 +103,9 @@ def fill(folder: Path, backlog: list[LogRow]) -> None:
     database.close()
 
 
-def _site(folder: Path, port: int, more: str) -> Path:
-    path = links.write_site(folder, DEVICES)
-    text = path.read_text().replace('site = "bench"', f'site = "{SITE}"')
-    office = f'[office]\nurl = "http://127.0.0.1:{port}"\ntoken = "{TOKENS[SITE]}"\nhead_pause_s = 86400\n{more}'
-    path.write_text(text + office)
-    return path
+def _site(folder: Path, port: int, token: str, more: str) -> Path:
+    where = f'url = "http://127.0.0.1:{port}"\ntoken = "{token}"\n'
+    return links.write_site(folder, DEVICES, f"[office]\n{where}head_pause_s = 86400\n{more}")
 
 
 class _Live:
@@ -149,13 +138,15 @@ class _Live:
             self.took_s.append(time.perf_counter() - self._open.pop(pos))
 
 
-async def _drain(folder: Path, port: int, count: int, more: str, delay_s: float) -> dict[str, float]:
+async def _drain(
+    folder: Path, port: int, token: str, count: int, more: str, delay_s: float
+) -> dict[str, float]:
     proxy = None
     if delay_s:
         proxy = Proxy(port, delay_s=delay_s)
         await proxy.start()
         port = proxy.port
-    agent = Agent(configuration.load(_site(folder, port, more)), Clock())
+    agent = Agent(configuration.load(_site(folder, port, token, more)), Clock())
     began_s = time.perf_counter()
     await agent.start()
     uploader = agent.uploader
@@ -184,10 +175,10 @@ async def _drain(folder: Path, port: int, count: int, more: str, delay_s: float)
     return found
 
 
-def drain(folder: str, port: int, count: int, more: str, delay_s: float) -> dict[str, float]:
+def drain(folder: str, port: int, token: str, count: int, more: str, delay_s: float) -> dict[str, float]:
     """One agent, started on a store with a backlog; in a process of its own."""
     logs.configure("error", lambda: time.time_ns() // 1_000_000)
-    return asyncio.run(_drain(Path(folder), port, count, more, delay_s))
+    return asyncio.run(_drain(Path(folder), port, token, count, more, delay_s))
 
 
 def alone(folder: str, size: int, count: int) -> float:
@@ -260,14 +251,14 @@ def thingsboard(folder: str, place: str, count: int) -> float:
 
 def _drained(size: int, count: int, more: str = "", delay_s: float = 0.0, *, keys: bool = False) -> dict[str, float]:
     """A backlog of `count` events, an office, an agent: each new, the two in processes of their own."""
-    senders: list[Any] = [Sender(links.FIRST_DEVICE + n, frames.EVENT_KEY) for n in range(DEVICES)] if keys else []
+    known = {links.FIRST_DEVICE + n: frames.EVENT_KEY for n in range(DEVICES)} if keys else None
     with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
         folder = Path(name).resolve()
         (folder / "site").mkdir()
         fill(folder / "site" / "data", rows(count, size))
-        with running(configure(folder / "office", senders)) as server:
+        with office.running(folder / "office", known) as server:
             found: dict[str, float] = fresh.call(
-                MODULE, "drain", str(folder / "site"), server.port, count, more, delay_s, timeout_s=DEADLINE_S + 60
+                MODULE, "drain", str(folder / "site"), *server, count, more, delay_s, timeout_s=DEADLINE_S + 60
             )
     return found | {"rate": count / found["took_s"]}
 

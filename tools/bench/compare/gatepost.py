@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import socket
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import apsw
@@ -15,7 +15,8 @@ import apsw
 from gatelink import cose, events, messages
 from gatelink.errors import GatelinkError
 from gatelink.messages import Ack, Events, Hello, Welcome
-from tools.bench.compare.peer import Process, free_port
+from tools.bench import office
+from tools.bench.compare.peer import Process
 from tools.bench.compare.script import DEVICES, Event
 
 RESEND_S = 1.0
@@ -114,23 +115,18 @@ class Gatepost:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._office: Process | None = None
+        self._office = ExitStack()
         self._site: list[Process] = []
         self._devices: list[Device] = []
         self._udp = _free_udp()
-        self._token = secrets.token_urlsafe(24)
+        self._token = ""
         self._keys = [secrets.token_bytes(32) for _ in range(DEVICES)]
 
     async def start_office(self) -> int:
         """The office server with one site."""
-        port = free_port()
-        (self._folder / "office.toml").write_text(
-            f'[office]\nlisten = "127.0.0.1:{port}"\ndata_dir = "office"\n[[site]]\nid = "s1"\nname_zh = "比较"\n'
-            f'token_sha256 = "{hashlib.sha256(self._token.encode()).hexdigest()}"\n'
-        )
-        self._office = self._run("office")
-        await self._office.answers(port)
-        return port
+        found = await asyncio.to_thread(self._office.enter_context, office.running(self._folder))
+        self._token = found.token
+        return found.port
 
     async def start_site(self, line_port: int) -> None:
         """The edge agent; the devices stay what they are over its restarts."""
@@ -142,25 +138,22 @@ class Gatepost:
             )
         )
         keys.chmod(0o600)
-        status = free_port()
+        status = office.free_port()
         path = self._folder / "edge.toml"
         path.write_text(
-            '[edge]\nsite = "s1"\nid = "e1"\ndata_dir = "edge"\n[devices]\nfile = "devices.toml"\n'
+            f'[edge]\nsite = "{office.SITE}"\nid = "e1"\ndata_dir = "edge"\n[devices]\nfile = "devices.toml"\n'
             f'[office]\nurl = "http://127.0.0.1:{line_port}"\ntoken = "{self._token}"\ntimeout_s = 5\n'
             f'[status]\nlisten = "127.0.0.1:{status}"\n'
             f'[[port]]\nkind = "udp"\nlisten = "127.0.0.1:{self._udp}"\n'
         )
         path.chmod(0o600)
-        self._site.append(self._run("edge"))
+        command = [sys.executable, "-m", "tools.cli", "edge", "run", "--config", str(path)]
+        self._site.append(Process(command, self._folder / "edge.log", Path.cwd()))
         await self._site[-1].answers(status)
         if not self._devices:
             self._devices = [Device(SITE_NUMBER + n, key, self._udp) for n, key in enumerate(self._keys, 1)]
             for device in self._devices:
                 await device.start()
-
-    def _run(self, part: str) -> Process:
-        command = [sys.executable, "-m", "tools.cli", part, "run", "--config", str(self._folder / f"{part}.toml")]
-        return Process(command, self._folder / f"{part}.log", Path.cwd())
 
     def feed(self, event: Event) -> None:
         """One more event on a device."""
@@ -193,9 +186,9 @@ class Gatepost:
         """Ends all."""
         for device in self._devices:
             device.stop()
-        for process in (*self._site, self._office):
-            if process is not None:
-                await process.end()
+        for process in self._site:
+            await process.end()
+        await asyncio.to_thread(self._office.close)
 
 
 def _free_udp() -> int:

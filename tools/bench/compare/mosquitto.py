@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.compare import mqtt, packages
-from tools.bench.compare.peer import Process, free_port
+from tools.bench.compare.peer import Process
 from tools.bench.compare.script import Event
+from tools.bench.office import free_port
 
 
 def event_of(value: dict[str, Any]) -> list[Event]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from tools.bench.compare import packages
 from tools.bench.compare.mqtt import text
-from tools.bench.compare.peer import Process, free_port
+from tools.bench.compare.peer import Process
 from tools.bench.compare.script import Event
+from tools.bench.office import free_port
 
 IN_FLIGHT = 64
 
