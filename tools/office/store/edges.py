@@ -78,7 +78,7 @@ class SqliteEdges:
             )
             self._write.execute(
                 "INSERT INTO edge (site, edge, public_key, enrolled_ms) VALUES (?1, ?2, ?3, ?4)"
-                " ON CONFLICT DO UPDATE SET public_key = ?3, enrolled_ms = ?4, revoked_ms = NULL",
+                " ON CONFLICT DO UPDATE SET public_key = ?3, enrolled_ms = ?4, revoked_ms = NULL, seen_ms = NULL",
                 (site_key, edge, public_key, now_ms),
             )
             what = "enrolled" if present is None or present[0] == public_key else "replaced"
