@@ -142,7 +142,11 @@ def _present(store: Path) -> Contents | None:
             connection.set_busy_timeout(5_000)
             if int(connection.pragma("user_version")) == 0:
                 return Contents(0, 0, 0, 0, {})
-            connection.pragma("wal_checkpoint(truncate)")
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+            if busy:  # the WAL would have to move away with commits in it
+                raise ToolError(
+                    f"{store}: another program reads it; wait for its end, or end it: sudo fuser -v {store}"
+                )
         finally:
             connection.close()
         return copies.check(store)

@@ -528,6 +528,23 @@ async def test_the_newest_store_goes_back_to_any_version_and_forward_again(
         wire.close()
 
 
+async def test_a_store_that_somebody_reads_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = await small_site(tmp_path)
+    store = tmp_path / "data" / FILE_NAME
+    reader = apsw.Connection(str(store), flags=apsw.SQLITE_OPEN_READONLY)
+    reader.execute("BEGIN; SELECT count(*) FROM log")
+    writer = apsw.Connection(str(store))
+    writer.execute("INSERT INTO meta VALUES ('after the reader began', 1)")
+    arguments = ("downgrade", "--config", str(site.config_path), "--schema", "3")
+    assert gatepost(*arguments) == 2
+    assert "another program reads it" in capsys.readouterr().err
+    assert devices.meta(writer, "after the reader began") == 1
+    reader.close()
+    writer.close()
+    assert gatepost(*arguments) == 0
+    assert ("after the reader began", 1) in all_of(store)["meta"]
+
+
 async def test_a_store_that_an_older_version_has_no_place_for_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,12 +10,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 BOOT_S = 60.0
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # whose binaries this environment has
 TRY = """
 set -eu
 mount -t tmpfs tmpfs "$PWD"
@@ -26,8 +28,8 @@ mount -t overlay overlay -o lowerdir=/,upperdir=u,workdir=w m
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 SCRIPT = """
 set -eu
-for hierarchy in systemd unified; do
-    if [ -d /sys/fs/cgroup/$hierarchy ]; then
+for hierarchy in systemd unified .; do
+    if [ -e /sys/fs/cgroup/$hierarchy/cgroup.procs ]; then
         mkdir -p /sys/fs/cgroup/$hierarchy/$NAME
         echo $$ > /sys/fs/cgroup/$hierarchy/$NAME/cgroup.procs
     fi
@@ -50,8 +52,8 @@ def why_not() -> str:
     for program in ("systemd-nspawn", "dpkg", "nsenter", "unshare"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
-    if not Path("/usr/bin/python3.11").exists():
-        return "Debian's python3.11 is not installed"
+    if not Path(f"/usr/bin/python{PYTHON}").exists():
+        return f"Debian's python{PYTHON} is not installed"
     with tempfile.TemporaryDirectory() as name:
         tried = subprocess.run(
             ["unshare", "--mount", "sh", "-c", TRY], capture_output=True, text=True, check=False, cwd=name
@@ -93,7 +95,7 @@ class Machine:
         self._process.kill()
         self._process.wait()
         self._log.close()
-        for hierarchy in ("systemd", "unified"):
+        for hierarchy in ("systemd", "unified", "."):
             top = Path(f"/sys/fs/cgroup/{hierarchy}/{self.name}")
             for folder, _, _ in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ from edge_agent.tests.harness import free_udp_port, until
 from edge_agent.tests.office import Office
 from gatelink import framing
 from tools.package import build
-from tools.package.tests.machine import Machine, why_not
+from tools.package.tests.machine import PYTHON, Machine, why_not
 
 UNIT = "gatepost-edge"
 UNLOCK_PTY, NUMBER_OF_PTY = 0x40045431, 0x80045430  # ioctls of Linux
@@ -45,7 +45,7 @@ pytestmark = [
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The package of this tree; a later one with a further schema; one whose agent does not start."""
     folder = tmp_path_factory.mktemp("packages")
-    first = build.build(_arch(), "3.11", folder, version=FIRST, installed=True, quick=True)
+    first = build.build(_arch(), PYTHON, folder, version=FIRST, installed=True, quick=True)
 
     def further_schema(lib: Path) -> None:
         store = lib / "edge_agent" / "store"
@@ -394,7 +394,7 @@ def version_of(machine: Machine) -> int:
         "import sqlite3; c = sqlite3.connect('file:/var/lib/gatepost/edge.sqlite?mode=ro', uri=True); "
         "print(c.execute('PRAGMA user_version').fetchone()[0])"
     )
-    return int(machine.run("/usr/bin/python3.11", "-c", code))
+    return int(machine.run(f"/usr/bin/python{PYTHON}", "-c", code))
 
 
 def link_to(machine: Machine, name: str) -> str:
