@@ -256,3 +256,24 @@ async def test_forged_polls_and_ends_change_nothing_that_counts(made: Made) -> N
         bus.run(bus.now_us + S)
     bus.run(bus.now_us + 20 * S, lambda: bus.settled)
     print(f"240 forged blocks: {bus.check()} events once each; {bus.errors}")
+
+
+async def test_chunks_of_an_update_find_their_way_on_a_full_bus(made: Made) -> None:
+    bus = made(32, 10, baudrate=19_200)
+    for device in bus.devices:
+        for _ in range(900):
+            device.record()
+    bus.run(20 * S, lambda: all(device.uplink.online for device in bus.devices))
+    answered: list[messages.Result] = []
+    waits = []
+    for number in range(5):
+        session = bus.pump.session(bus.rng.choice(bus.devices).device)
+        session.on_result = answered.append
+        assert session.send(messages.Update("manifest", 4_000, 0, bytes(512)))
+        begun_us = bus.now_us
+        bus.run(begun_us + 60 * S, lambda n=number: len(answered) > n)
+        waits.append(bus.now_us - begun_us)
+    assert len(answered) == 5
+    assert any(device.journal.pending > 60 for device in bus.devices)
+    print(f"5 chunks answered, after {sum(waits) / 5 / S:.1f} s in the mean, {max(waits) / S:.1f} s at most")
+    assert max(waits) < 32 * S  # its answers wait in line with all the backlogs
