@@ -131,7 +131,7 @@ class Agent:
             )  # fmt: skip
             self.keeper = Keeper(
                 config.site, config.edge, self.identity, self.database, self.ingest.submit,
-                self.uploader.send_head, clock.now_ms, config.office.head_pause_s,
+                self.uploader.send_head, clock.now_ms, config.office.head_pause_s, outside.rng,
             )  # fmt: skip
             self.uploader.on_receipt = self.keeper.delivered
         self.ingest.on_commit = self._committed

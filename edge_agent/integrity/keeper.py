@@ -56,6 +56,7 @@ class Keeper:
         send: Send,
         now_ms: Callable[[], int],
         head_pause_s: float,
+        rng: random.Random,
     ) -> None:
         self._site, self._edge = site, edge
         self._identity = identity
@@ -64,6 +65,7 @@ class Keeper:
         self._send = send
         self._now_ms = now_ms
         self._pause_s = head_pause_s
+        self._rng = rng
         self._leaves = Leaves(site, edge)
         self._reader = ThreadPoolExecutor(1, "tree")
         self._connection: apsw.Connection | None = None
@@ -123,7 +125,7 @@ class Keeper:
         }
 
     async def _run(self) -> None:
-        backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S, random.Random())  # noqa: S311 - spreads retries
+        backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S, self._rng)
         while True:
             self._wake.clear()
             pause_s = self._pause_s

@@ -8,8 +8,6 @@ the next power cut everything behind the hole would be gone.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import apsw
 
 _HEADER, _FRAME_HEADER = 32, 24
@@ -27,16 +25,19 @@ def write_again(connection: apsw.Connection) -> int:
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        return _rewrite(Path(connection.filename_wal))
+        return _rewrite(connection.open_vfs, connection.filename_wal)
     finally:
         connection.execute("ROLLBACK")
 
 
-def _rewrite(path: Path) -> int:
-    if not path.is_file() or path.stat().st_size < _HEADER:
-        return 0
-    file = apsw.VFSFile("", str(path), [_FLAGS, 0])  # "": whatever SQLite itself would write through
+def _rewrite(vfs: str, path: str) -> int:
     try:
+        file = apsw.VFSFile(vfs, path, [_FLAGS, 0])
+    except apsw.CantOpenError:
+        return 0  # there is none
+    try:
+        if file.xFileSize() < _HEADER:
+            return 0
         header = file.xRead(_HEADER, 0)
         page_size = int.from_bytes(header[_PAGE_SIZE], "big")
         if not _SMALLEST <= page_size <= _LARGEST:
