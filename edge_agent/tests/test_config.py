@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import config
+from edge_agent import config, enrolment
 from edge_agent.config_schema import DEVICE_KEYS, TABLES
 from edge_agent.errors import ConfigError
 
@@ -180,3 +180,49 @@ def test_the_readme_documents_every_key() -> None:
         for key in keys:
             assert f"| `{key.name}` |" in readme, f"[{table}] {key.name} is not in README.md"
             assert key.doc in readme, f"README.md tells something else of [{table}] {key.name}"
+
+
+TABLE = '[office]\nurl = "https://office.example.org/gatepost/"\ntoken = "0123456789"\n'
+ENROLLED = enrolment.Enrolled("https://192.168.7.2:8443", "s1", "e1", (bytes(32), bytes([1] * 32)), 5)
+
+
+def test_an_enrolled_edge_needs_no_address_and_no_token(tmp_path: Path) -> None:
+    empty = write(tmp_path, GOOD.replace(TABLE, "[office]\nbatch_rows = 7\n"))
+    waiting = config.load(empty).office
+    assert waiting is not None
+    assert (waiting.url, waiting.token, waiting.batch_rows) == ("", "", 7)
+    none = GOOD.replace(TABLE, "")
+    assert config.load(write(tmp_path, none)).office is None
+    (tmp_path / "data").mkdir(mode=0o700)
+    enrolment.save(tmp_path / "data", ENROLLED)
+    assert enrolment.load(tmp_path / "data", "s1", "e1") == ENROLLED
+    for text in (none, GOOD.replace(TABLE, "[office]\n")):
+        found = config.load(write(tmp_path, text)).office
+        assert found is not None
+        assert (found.url, found.token, found.edge) == (ENROLLED.url, "", "e1")
+    with pytest.raises(ConfigError, match=r"edge.toml:7: \[office\] url: this edge is enrolled"):
+        config.load(write(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('site = "s1"', 'site = "s2"', 'remove it and enrol "e1" at "s1"'),
+        ('edge = "e1"', 'edge = "e2"', "remove it"),
+        ("https://", "ftp://", "office.toml:2: url"),
+        ("00" * 32, "00" * 31, "64 hexadecimal digits"),
+        ('pins = ["', 'pins = [5, "', "64 hexadecimal digits"),
+        ("pins", "pin", "did you mean"),
+        ("enrolled_ms = 5", "", '"enrolled_ms" is missing'),
+    ],
+)
+def test_an_enrolment_that_somebody_changed_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    enrolment.save(tmp_path / "data", ENROLLED)
+    kept = tmp_path / "data" / enrolment.FILE_NAME
+    assert old in kept.read_text()
+    kept.write_text(kept.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigError) as raised:
+        config.load(write(tmp_path, GOOD.replace(TABLE, "[office]\n")))
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -207,6 +207,10 @@ async def test_as_its_people_do_it(place: Place) -> None:
     assert parse(out).code not in kept.read_text()
     await until(lambda: place.arrived(7) == 40)
     place.check(device)
+    await until(lambda: place.rows("SELECT 1 FROM log_head"))  # its signed heads go the same way
+    public = load_or_make(place.data).public
+    assert {one[0] for one in place.rows("SELECT public FROM log_head UNION SELECT public_key FROM edge")} == {public}
+    assert place.rows("SELECT * FROM log_key") == []  # not taken on trust: the key was enrolled
     code, out, _ = await command("office", "edges", *where)
     assert (code, out.startswith("s1/e1: enrolled")) == (0, True)
     assert await process.end() == 0
