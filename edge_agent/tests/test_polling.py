@@ -121,7 +121,8 @@ def test_a_late_end_ends_nothing_and_its_frames_count() -> None:
     assert (first[0], second[0]) == (7, 8)
     late = sealed(7, 9)
     assert poller.feed(b"\0" + framing.encode(late) + ended(7, first[1]), 240 * MS) == [late]
-    assert poller.errors == {"no_answer": 1, "late": 1}
+    assert poller.errors == {"late": 1}
+    assert [station.unanswered for station in poller.stations] == [1, 0]
     assert poller._turn is not None
     poller.feed(ended(8, second[1]), 250 * MS)
     assert poller._turn is None

@@ -30,7 +30,7 @@ GAP_BYTES = 600  # of frames to devices before one poll
 MAX_WAITING = 16_384  # bytes of frames to devices that may wait; beyond, they are dropped
 BITS = 10  # a byte on the line
 
-NO_ANSWER, BROKEN, LATE, UNASKED, BABBLE, ECHO = "no_answer", "broken", "late", "unasked", "babble", "echo"
+BROKEN, LATE, UNASKED, BABBLE, ECHO = "broken", "late", "unasked", "babble", "echo"
 
 
 class Station:
@@ -220,8 +220,6 @@ class Poller:
         station = turn.station
         if turn.last_us:
             self._count(BABBLE if now_us >= turn.last_us else BROKEN)
-        else:
-            self._count(NO_ANSWER)
         if turn.said:
             self._answered(turn, bus.MORE, now_us)
             return

@@ -189,4 +189,4 @@ class SerialPort(Port):
 
 def _plain(error: Exception) -> str:
     text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    return text[:200]
+    return "not a serial port" if text.startswith("Could not configure port: (25") else text[:200]
