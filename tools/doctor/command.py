@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pwd
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,10 @@ def examine(path: Path, data_dir: Path | None) -> list[Finding]:
         return found
     found += judge.disk(gather_machine.disk(data_dir))
     found += judge.files(gather_machine.files(_private(path, data_dir)), user)
-    found += judge.store(gather_site.store(data_dir))
+    store = gather_site.store(data_dir, config.device_id if config else 1, time.time_ns() // 1_000_000)
+    found += judge.store(store) + judge.steps(store)
     agent = gather_site.agent(data_dir)
-    found += judge.agent(agent)
+    found += judge.agent(gather_site.says(config, agent) if config else agent)
     if config is None:
         return found
     found += judge.ports(gather_machine.ports(config.ports, agent.pid), user)

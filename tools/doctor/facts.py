@@ -77,19 +77,29 @@ class File(NamedTuple):
 
 
 class Store(NamedTuple):
-    """version 0: there is none yet; known: what this program knows; damage: of quick_check."""
+    """version 0: there is none yet; known: what this program knows; damage: of quick_check.
+
+    steps_ms: by how much this machine's clock was set in the last day, each time.
+    """
 
     version: int
     known: int
     damage: str
     wal_bytes: int
     waiting: int
+    steps_ms: tuple[int, ...] = ()
 
 
 class Agent(NamedTuple):
-    """pid of the one that holds data_dir; None: none runs."""
+    """pid of the one that holds data_dir; None: none runs. error: why it does not answer at `url`.
+
+    says: what it finds wrong itself, each (whether it is bad, in Chinese, in English).
+    """
 
     pid: int | None
+    url: str = ""
+    error: str = ""
+    says: tuple[tuple[bool, str, str], ...] = ()
 
 
 class Office(NamedTuple):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import json
 import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -16,18 +18,25 @@ import apsw
 from cryptography import x509
 
 from edge_agent import config as configuration
-from edge_agent import enrolment
+from edge_agent import enrolment, own_events
 from edge_agent.errors import StoreError
 from edge_agent.pinning import pin_of
 from edge_agent.store import copies
 from edge_agent.store.database import FILE_NAME, LOCK_NAME, schema_steps
+from edge_agent.web import texts as page_texts
+from edge_agent.web import verdict
+from gatelink import cbor
+from gatelink.errors import GatelinkError
 from tools.doctor.facts import Agent, Office, Store
 
 TIMEOUT_S = 10.0
 HEALTH = "/healthz"
+MAX_STATUS = 4 * 1024 * 1024
+DAY_MS = 86_400_000
+HERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - asked, not bound
 
 
-def store(data_dir: Path) -> Store:
+def store(data_dir: Path, own_device: int, now_ms: int) -> Store:
     """Reads all of it, without a lock and without a change; an agent may be at work."""
     path = data_dir / FILE_NAME
     known = len(schema_steps())
@@ -40,13 +49,48 @@ def store(data_dir: Path) -> Store:
         try:
             connection.set_busy_timeout(5_000)
             version = int(connection.pragma("user_version"))
+            if version > known or version == 0:
+                return Store(version, known, "", wal_bytes, 0)
+            waiting = copies.check(path).waiting
+            steps = _steps(connection, own_device, now_ms - DAY_MS)
+            return Store(version, known, "", wal_bytes, waiting, steps)
         finally:
             connection.close()
-        if version > known or version == 0:
-            return Store(version, known, "", wal_bytes, 0)
-        return Store(version, known, "", wal_bytes, copies.check(path).waiting)
-    except (StoreError, apsw.Error) as error:
+    except (StoreError, apsw.Error, GatelinkError) as error:
         return Store(0, known, str(error), wal_bytes, 0)
+
+
+def _steps(connection: apsw.Connection, own_device: int, since_ms: int) -> tuple[int, ...]:
+    """By how much the agent saw the clock set since then."""
+    found = connection.execute(
+        "SELECT items FROM log WHERE device = ? AND received_ms >= ? AND last_seq = first_seq",
+        (own_device, since_ms),
+    )
+    payloads = [cbor.loads(bytes(items)) for (items,) in found]
+    return tuple(payload[1] for payload in payloads if payload[0] == own_events.CLOCK_STEP)
+
+
+def says(config: configuration.Config, seen: Agent) -> Agent:
+    """What the running agent finds wrong itself (GET /status)."""
+    host, port = config.status_listen
+    if seen.pid is None or not port:
+        return seen
+    host = HERE.get(host, f"[{host}]" if ":" in host else host)
+    url = f"http{'s' if config.status_tls else ''}://{host}:{port}/status"
+    request = urllib.request.Request(url)  # noqa: S310 - made above
+    if config.viewer_token:
+        request.add_header("Authorization", f"Bearer {config.viewer_token}")
+    anyone = _context(None, pinned=True)  # it is this machine; the lock has said who listens
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=anyone) as answer:  # noqa: S310 - see above
+            concerns = verdict.concerns(json.loads(answer.read(MAX_STATUS)))
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        return seen._replace(url=url, error=str(error)[:200])
+    told = []
+    for one in concerns:
+        chinese, english = page_texts.TEXTS[one.text]
+        told.append((one.mood == "bad", chinese.format(*one.values), english.format(*one.values)))
+    return seen._replace(url=url, says=tuple(told))
 
 
 def agent(data_dir: Path) -> Agent:
@@ -88,7 +132,7 @@ def office(config: configuration.Config) -> Office | None:
         return ended("connect", error)
     try:
         if secure:
-            context = _context(wanted.ca_file, bool(pins))
+            context = _context(wanted.ca_file, pinned=bool(pins))
             line = safe = context.wrap_socket(line, server_hostname=parts.hostname)
             der = safe.getpeercert(binary_form=True)
             if pins and (der is None or pin_of(x509.load_der_x509_certificate(der)) not in pins):
@@ -123,7 +167,7 @@ def _asked(line: socket.socket, path: str, host: str, ended: Callable[..., Offic
     return ended("", "", ahead_ms)
 
 
-def _context(ca_file: Path | None, pinned: bool) -> ssl.SSLContext:
+def _context(ca_file: Path | None, *, pinned: bool) -> ssl.SSLContext:
     if not pinned:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

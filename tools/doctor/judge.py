@@ -17,6 +17,7 @@ MEMORY_FAULT, MEMORY_WARNING = 32 * MB, 96 * MB
 WAL_WARNING = 256 * MB
 AHEAD_WARNING_MS, AHEAD_FAULT_MS = 3_000, 60_000
 FIRST_YEAR = 2026
+STEP_WARNING_MS = 2_000
 IN_MEMORY = ("tmpfs", "ramfs", "overlay", "squashfs")
 NO_DISK = ("vfat", "exfat", "msdos", "nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "fuseblk", "ntfs3")
 UNSAFE_OPTIONS = ("nobarrier", "barrier=0", "data=writeback", "nofsync")
@@ -177,6 +178,12 @@ def files(seen: Sequence[File], user: str) -> list[Finding]:
     return found or [ok("files", "files", len(seen))]
 
 
+def steps(seen: Store) -> list[Finding]:
+    """Whether this machine's clock runs by itself; nothing is said where the store tells of no step."""
+    large = [abs(step) for step in seen.steps_ms if abs(step) >= STEP_WARNING_MS]
+    return [warning("clock steps", "clock_stepped", len(large), f"{max(large) / 1000:,.0f}")] if large else []
+
+
 def store(seen: Store) -> list[Finding]:
     """The store itself."""
     if seen.damage:
@@ -191,8 +198,13 @@ def store(seen: Store) -> list[Finding]:
 
 
 def agent(seen: Agent) -> list[Finding]:
-    """Whether anybody collects."""
-    return [warning("agent", "agent_off") if seen.pid is None else ok("agent", "agent", seen.pid)]
+    """Whether anybody collects, and what that one says of itself."""
+    if seen.pid is None:
+        return [warning("agent", "agent_off")]
+    if seen.error:
+        return [warning("agent", "agent_silent", seen.pid, seen.url, seen.error)]
+    says = [(fault if bad else warning)("agent says", "agent_says", zh, en) for bad, zh, en in seen.says]
+    return [ok("agent", "agent", seen.pid), *says]
 
 
 def office(seen: Office | None) -> list[Finding]:

@@ -58,6 +58,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "clock_wrong": ("时钟不对：现在显示 {} 年", "the clock is wrong: it says {}"),
     "clock_not_yet": ("时钟尚未同步（{} 在运行）", "the clock is not synchronised yet ({} runs)"),
     "clock_no_service": ("没有校时服务，时钟未同步", "nothing sets the clock, and it is not synchronised"),
+    "clock_stepped": (
+        "一天内时钟被拨动 {} 次，最多 {} 秒",
+        "the clock was set {} times in the last day, by up to {} s",
+    ),
     "chip": ("有硬件时钟", "there is a clock chip"),
     "chip_none": (
         "没有硬件时钟，断网重启后时间未知",
@@ -85,6 +89,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "store_wal": ("预写日志有 {} MB", "the write-ahead log has {} MB"),
     "agent": ("代理在运行（进程 {}）", "the agent runs (process {})"),
     "agent_off": ("代理没有运行", "no agent runs"),
+    "agent_silent": (
+        "代理在运行（进程 {}），但 {} 没有应答：{}",
+        "the agent runs (process {}), but {} gives no answer: {}",
+    ),
+    "agent_says": ("代理报告：{0}", "the agent says: {1}"),
     "office": ("办公室 {} 有应答", "the office at {} answers"),
     "office_plain": (
         "办公室 {} 有应答，但连接未加密",
@@ -174,6 +183,15 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "sudo apt install systemd-timesyncd && sudo timedatectl set-ntp true",
         "sudo apt install systemd-timesyncd && sudo timedatectl set-ntp true",
     ),
+    "clock_stepped": (
+        "装一个 DS3231 时钟模块，并检查校时服务：timedatectl timesync-status",
+        "fit a DS3231 module, and look at what sets the clock: timedatectl timesync-status",
+    ),
+    "agent_silent": (
+        "看日志：journalctl -u gatepost-edge，再 sudo systemctl restart gatepost-edge",
+        "see journalctl -u gatepost-edge, then sudo systemctl restart gatepost-edge",
+    ),
+    "agent_says": ("按状态页上的说明处理", "see the status page for more"),
     "chip_none": (
         "装一个 DS3231 时钟模块（dtoverlay=i2c-rtc,ds3231）",
         "fit a DS3231 module (dtoverlay=i2c-rtc,ds3231)",

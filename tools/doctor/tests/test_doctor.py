@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edge_agent import config as configuration
-from edge_agent import enrolment
+from edge_agent import enrolment, own_events
 from edge_agent.config import PortConfig
 from edge_agent.pinning import pin_of
 from edge_agent.tests.device import PtyWire
@@ -131,6 +131,32 @@ async def test_a_healthy_site_with_its_agent_at_work(tmp_path: Path) -> None:
         assert found[check]["level"] == "ok", found[check]
     assert found["office"]["key"] == "office_plain"
     assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith(".doctor")]
+
+
+async def test_what_the_agent_says_itself(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    site = Site(tmp_path, office=to("http://127.0.0.1:9"))
+    site.config_path.write_text(site.config_path.read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{port}"'))
+    wire = PtyWire(site.link)
+    config = configuration.load(site.config_path)
+    async with site.agent() as agent:
+        agent.record(own_events.own(own_events.CLOCK_STEP, -7_200_000, 1))
+        assert agent.uploader is not None
+        lanes = agent.uploader.lanes.values()
+        await until(lambda: any(lane.error for lane in lanes) and not agent.ingest.waiting)
+        seen = await asyncio.to_thread(gather_site.says, config, gather_site.agent(config.data_dir))
+        store = await asyncio.to_thread(gather_site.store, config.data_dir, 1, agent.clock.now_ms())
+        answered = seen._replace(says=())
+        assert (answered.pid, answered.error) == (os.getpid(), "")
+        assert any("The office is not reached" in english for _, _, english in seen.says)
+        assert any("连不上办公室" in chinese for _, chinese, _ in seen.says)
+        assert store.steps_ms == (-7_200_000,)
+        await agent.status.stop()
+        silent = await asyncio.to_thread(gather_site.says, config, answered)
+        assert "refused" in silent.error
+    wire.close()
 
 
 def test_in_both_languages_and_by_the_locale(tmp_path: Path) -> None:
@@ -324,7 +350,7 @@ def test_a_folder_that_takes_nothing(tmp_path: Path) -> None:
     before = gather_machine.disk(tmp_path / "not" / "yet")
     assert (before.syncs_ms, before.error) == ((), "")
     assert before.free > 0
-    assert gather_site.store(tmp_path).version == 0
+    assert gather_site.store(tmp_path, 1, 0).version == 0
     assert gather_site.agent(tmp_path).pid is None
 
 
