@@ -218,19 +218,23 @@ class DeviceCheck:
                 self._report.fault("proof_inserted", **self._where, first=seq, detail=f"source {source}")
         return claims
 
+    def _cached(self, rows: list[Any], values: set[tuple[int, bytes]]) -> None:
+        """How far the office's own check says that it has come: to one of the chain's values."""
+        if rows and tuple(rows[0]) not in values:
+            self._report.fault("verdict_changed", **self._where, first=rows[0][0])
+
     def _follow(self, claims: list[Claim]) -> tuple[str, str] | None:
+        rows = self._all("SELECT checked_to, checked_mac FROM device WHERE site = ? AND device = ?")
+        values = {(seq, mac8) for seq, mac8, _ in claims} | {(0, START)}
         if self._chain is None:
+            self._cached(rows, values)
             return (
                 ("没有事件密钥，校验链未查", "no event key here, its chain is not checked")
                 if claims
                 else None
             )
         found = chains.follow(self._db, *self._at, self._chain, claims)
-        rows = self._all("SELECT checked_to, checked_mac FROM device WHERE site = ? AND device = ?")
-        checked_to, checked_mac = rows[0] if rows else (0, START)
-        values = {(seq, mac8) for seq, mac8, _ in claims} | set(found.values.items()) | {(0, START)}
-        if (checked_to, checked_mac) not in values:
-            self._report.fault("verdict_changed", **self._where, first=checked_to)
+        self._cached(rows, values | set(found.values.items()))
         stored = {
             (first, last)
             for first, last, reason in self._all(

@@ -68,6 +68,8 @@ class _EdgeCheck:
         except StoreError:
             self._report.fault("tree_changed", **self._where)
             return []
+        if heads and heads[-1].first_pos != state.first_pos <= heads[-1].first_pos + heads[-1].size - 1:
+            self._report.fault("tree_changed", **self._where)
         self._tree(state, [head for head in heads if head.first_pos == state.first_pos])
         self._log(state)
         old = sum(head.first_pos != state.first_pos for head in heads)
