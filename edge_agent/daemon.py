@@ -292,6 +292,7 @@ class Agent:
         if stepped:
             for session in self.switchboard.sessions.values():
                 session.moments.stepped(stepped)
+            self.room.stepped(by_ms)
         known = self.clock.error_ms is not None
         self.log.warning("this machine's clock was set", by_ms=by_ms, time_known=known)
         self.record(own_events.own(own_events.CLOCK_STEP, by_ms, int(known)))

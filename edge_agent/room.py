@@ -65,6 +65,7 @@ class Room:
         self._reader = ThreadPoolExecutor(1, "room")
         self._connection: apsw.Connection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._started_ms = now_ms()
         self._marked_ms: int | None = None
         self._owing = False  # pages were given back that the file system doesn't have yet
         self.full = False
@@ -85,6 +86,14 @@ class Room:
         await asyncio.to_thread(self._reader.shutdown)
         if self._connection is not None:
             self._connection.close()
+
+    def stepped(self, by_ms: int) -> None:
+        """This machine's clock was set: the marks of this run were made by the clock before."""
+        since_ms = self._started_ms
+        self._started_ms += by_ms
+        if self._marked_ms is not None:
+            self._marked_ms += by_ms
+        self._submit(Job(lambda connection: retention.shift_marks(connection, since_ms, by_ms), lambda: None))
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -183,7 +192,9 @@ class Room:
         last = await self._read(retention.last_mark) if self._marked_ms is None else None
         if last is not None:
             self._marked_ms = last.at_ms
-        if self._marked_ms is not None and 0 <= now_ms - self._marked_ms < MARK_MS:
+        if self._marked_ms is not None and now_ms < self._marked_ms:
+            return  # a machine without a clock of its own, before it learns the time
+        if self._marked_ms is not None and now_ms - self._marked_ms < MARK_MS:
             if self.days_left is None:
                 await self._forecast(now_ms)
             return

@@ -50,6 +50,16 @@ def mark(connection: apsw.Connection, now_ms: int, keep_from_ms: int) -> None:
     )
 
 
+def shift_marks(connection: apsw.Connection, since_ms: int, by_ms: int) -> None:
+    """The clock that made the marks from since_ms on was off by so much."""
+    found = [Mark(*row) for row in connection.execute("SELECT * FROM mark WHERE at_ms >= ?", (since_ms,))]
+    connection.execute("DELETE FROM mark WHERE at_ms >= ?", (since_ms,))
+    connection.executemany(
+        "INSERT OR REPLACE INTO mark VALUES (?,?,?)",
+        [mark._replace(at_ms=mark.at_ms + by_ms) for mark in found],
+    )
+
+
 def prunable(connection: apsw.Connection, delivered_before_ms: int | None) -> int:
     """Rows up to here may go: delivered (before then), none of them refused, and the tree has their leaves."""
     through = outbox.delivered_through(connection)

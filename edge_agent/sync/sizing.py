@@ -33,16 +33,18 @@ class Sizing:
     def succeeded(self, size: int, full: bool, took_s: float, under_way: int) -> None:
         """An upload of `size` bytes was receipted, one of `under_way`; full: there was more to send.
 
-        Uploads from before a larger or smaller budget don't count twice.
+        Uploads from before a larger budget change nothing.
         """
         self._best_s = min(self._best_s * FORGET or took_s, took_s)
         if full:
             # What the way holds: of the uploads that were out for took_s, the share that an undisturbed one is out.
             wanted = under_way * self._best_s / max(took_s, 1e-6) + SLACK
             self._depth = min(self._depth + (wanted - self._depth) / 4, float(self._most_in_flight))
+        if size * 2 <= self.budget:
+            return  # a small one says nothing of what a large one takes: it may have waited behind others
         if took_s > SLOW_S:
-            self._shrink(int(min(size, self.budget) * max(SLOW_S / took_s, 0.25)))
-        elif took_s < QUICK_S and full and size * 2 > self.budget:
+            self._shrink(int(self.budget * max(SLOW_S / took_s, 0.25)))
+        elif took_s < QUICK_S and full:
             self.budget = min(self.budget * 2, self._most_bytes)
 
     def failed(self) -> None:

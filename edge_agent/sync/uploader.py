@@ -32,6 +32,7 @@ from edge_agent.sync.spans import Spans
 from edge_agent.sync.wire import DeviceInfo
 
 IDLE_S = 30.0  # looks at the outbox this often even if nobody says that something is new
+ENDING_S = 1.0  # how long a stop waits for receipts
 BEHIND = 4  # live rows that are more uploads behind than this become backlog, and younger ones are live
 
 _T = TypeVar("_T")
@@ -86,6 +87,7 @@ class Uploader:
         self.client = Client(post, site, edge)
         self.probe = Probe(post.reached, office.probe_s, rng)
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending = False
         self._reached = asyncio.Event()
         self.lanes = {
             name: LaneState(name, lane, Sizing(office.batch_bytes, office.in_flight))
@@ -106,7 +108,11 @@ class Uploader:
             self._tasks.append(asyncio.create_task(self._run(lane), name=f"lane {lane.name}"))
 
     async def stop(self) -> None:
-        """Ends; what is under way may arrive at the office, and is then sent again: the office knows it."""
+        """Ends. What is still under way after ENDING_S may arrive, and is then sent again: the office knows it."""
+        self._ending = True
+        under_way = [task for lane in self.lanes.values() for task in lane.under_way]
+        if under_way:
+            await asyncio.wait(under_way, timeout=ENDING_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -198,6 +204,8 @@ class Uploader:
 
     async def _fill(self, lane: LaneState, proven: bool) -> None:
         """Puts as much under way as the link takes: live rows first, then the oldest."""
+        if self._ending:
+            return
         if proven:
             span = lane.spans.next_live()
             if span is not None:
@@ -344,6 +352,8 @@ class Uploader:
 
     async def _retry_refused(self, lane: LaneState) -> None:
         """Once after a start, then once a day: the office may have been mended or renewed."""
+        if self._ending:
+            return
         before_ms = max(self._retry_before_ms, self._now_ms() - RETRY_MS)
         for refused in await self._on_reader(
             lambda connection: outbox.refused(connection, lane.name, before_ms, RETRY_ROWS)

@@ -7,10 +7,12 @@ different. thingsboard-gateway's sqlite storage is fetched on demand (PyPI, buil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
 import os
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -53,6 +55,7 @@ TINY = 20  # rows in an upload, where the office is surely not what it waits for
 ROWS_A_COMMIT = 20_000
 LIVE_S = 0.25  # between live events
 PEER_EVENTS = 100_000
+SYNCHRONOUS_FULL = 2
 DEADLINE_S = 900.0
 
 
@@ -224,6 +227,12 @@ def thingsboard(folder: str, place: str, count: int) -> float:
     settings = {"data_file_path": f"{folder}/", "max_read_records_count": 1_000, "writing_batch_size": 1_000}
     store = module.SQLiteEventStorage(settings, logger, threading.Event())
     database = store._SQLiteEventStorage__read_database
+    deadline_s = time.monotonic() + 120
+    while database.db.connection.execute("PRAGMA synchronous").fetchone()[0] != SYNCHRONOUS_FULL:
+        if time.monotonic() > deadline_s:
+            raise RuntimeError("thingsboard-gateway's storage can't be set to FULL")
+        with contextlib.suppress(sqlite3.OperationalError):  # its own thread is in a transaction
+            database.db.connection.execute("PRAGMA synchronous = FULL")
     for one in sample.patrol(count):
         uid = one.fields[0]
         assert isinstance(uid, bytes)
@@ -234,7 +243,6 @@ def thingsboard(folder: str, place: str, count: int) -> float:
         if time.monotonic() > deadline_s:
             raise RuntimeError("thingsboard-gateway's storage did not take the events")
         time.sleep(0.05)  # asks again, until the deadline above
-    database.db.connection.execute("PRAGMA synchronous = FULL")
     database.can_prepare_new_batch()
     given = 0
     began_s = time.perf_counter()
