@@ -36,7 +36,7 @@ def examine(path: Path, data_dir: Path | None) -> list[Finding]:
     config: configuration.Config | None = None
     try:
         config = configuration.load(path)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         found.insert(0, fault("config", "config_wrong", str(error)))
     else:
         found.insert(0, ok("config", "config", str(path)))
@@ -45,6 +45,8 @@ def examine(path: Path, data_dir: Path | None) -> list[Finding]:
     user = pwd.getpwuid(os.geteuid()).pw_name
     if data_dir is None:
         return found
+    if not os.access(data_dir.parent, os.X_OK, effective_ids=True):
+        return [*found, fault("files", "file_unreadable", str(data_dir.parent), user)]
     found += judge.disk(gather_machine.disk(data_dir))
     found += judge.files(gather_machine.files(_private(path, data_dir)), user)
     store = gather_site.store(data_dir, config.device_id if config else 1, time.time_ns() // 1_000_000)

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -301,17 +302,22 @@ def test_the_way_to_the_office_step_by_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_root_looks_with_the_eyes_of_the_agents_user(tmp_path: Path) -> None:
+def test_root_looks_with_the_eyes_of_the_agents_user() -> None:
     nobody = pwd.getpwnam("nobody")
-    site = Site(tmp_path)
-    (tmp_path / "data").mkdir(mode=0o700)
-    os.chown(tmp_path / "data", nobody.pw_uid, nobody.pw_gid)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o005 != 0o005 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    found = findings(site)
-    assert found["files"]["remedy"]["en"] == f"sudo chown nobody: {tmp_path / 'devices.toml'}"
-    assert found["config"]["level"] == "fault"
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are root's alone
+        folder = Path(name)
+        site = Site(folder)
+        (folder / "data").mkdir(mode=0o700)
+        os.chown(folder / "data", nobody.pw_uid, nobody.pw_gid)
+        folder.chmod(0o755)
+        found = findings(site)
+        assert found["files"]["remedy"]["en"] == f"sudo chown nobody: {folder / 'devices.toml'}"
+        assert found["config"]["level"] == "fault"
+        # And where it can't even get there.
+        folder.chmod(0o700)
+        found = findings(site)
+        assert found["files"]["remedy"]["en"] == f"sudo chown nobody: {folder}"
+        assert found["config"]["level"] == "fault"
 
 
 def test_a_raspberry_pi_with_a_tired_card(tmp_path: Path) -> None:
