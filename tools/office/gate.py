@@ -165,10 +165,10 @@ class Gate:
 
     async def enrol(self, site: str, edge: str, request: Request, source: str) -> int:
         """Let an edge in by its one-time code -> since when. Raises RequestError, WaitError, StoreError."""
-        self._wait("code", source)
-        self._wait("edge", f"{site}/{edge}")
+        self._wait_to_enrol(site, edge, source)
         site_key = self._site_keys.get(site, -1)
         made = await self._write(self._edges.code, site_key, edge)
+        self._wait_to_enrol(site, edge, source)  # others were judged meanwhile; from here to the count nothing waits
         given = sha256(request.code.encode()).digest()
         expected = made.code_sha256 if made is not None else _NOBODY
         if not hmac.compare_digest(given, expected) or made is None:
@@ -199,6 +199,10 @@ class Gate:
         raise RequestError("code", problems.get(found.outcome, "is not right: a newer one was made"), 401)
 
     # Wrong tries.
+
+    def _wait_to_enrol(self, site: str, edge: str, source: str) -> None:
+        self._wait("code", source)
+        self._wait("edge", f"{site}/{edge}")
 
     def _wait(self, kind: str, key: str) -> None:
         wait_s = self._throttles[kind].wait_s(key, time.monotonic())

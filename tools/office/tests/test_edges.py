@@ -293,6 +293,25 @@ def test_five_wrong_codes_then_waiting_and_an_alarm(place: Place) -> None:
         assert len(server.get("/api/v1/edges")["alarms"]) == 2
 
 
+def test_guesses_at_the_same_moment_are_no_more_tries(place: Place) -> None:
+    """Forty at once: five are judged."""
+    told = ticket(place.config, place.server.port)
+    guessers = [place.edge(source="127.0.0.66") for _ in range(40)]
+    start = threading.Barrier(len(guessers))
+    seen: list[int] = []
+
+    def guess(edge: Edge) -> None:
+        start.wait()
+        seen.append(edge.enrol(told._replace(code=new_code()))[0])
+
+    threads = [threading.Thread(target=guess, args=(edge,)) for edge in guessers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(seen) == {401: 5, 429: 35}
+
+
 def test_a_guesser_does_not_keep_edges_from_sending(place: Place) -> None:
     edge = place.enrolled()
     told = ticket(place.config, place.server.port)
