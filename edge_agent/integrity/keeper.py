@@ -198,9 +198,8 @@ class Keeper:
         if found.state == statement.PROVE:
             if found.size < before:
                 # It was restored from a backup, or somebody took heads away: its people must know.
-                problem = f"the office holds {found.size} signed rows, it has acknowledged {before}"
                 _log.error("the office has lost what it acknowledged", holds=found.size, acknowledged=before)
-                self.findings = [problem]
+                self.findings = [statement.OFFICE_LOST]
             found = await self._post(head, found.size)
         if found.state == statement.PROVE:
             raise OfficeUnreachableError("the office asks for the same proof again and again")

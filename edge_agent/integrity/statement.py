@@ -14,6 +14,9 @@ VERSION = 1
 TAKEN, KNOWN, NAMED, PROVE = "taken", "known", "named", "prove"
 STATES = (TAKEN, KNOWN, NAMED, PROVE)
 MAX_FINDINGS = 16
+# What can be found: by the office (tools/office/store/base.py says what each means), and by the edge of the office.
+FINDINGS = ("again", "forked", "shrunken", "absent", "unlike", "forged", "other_key", "restarted", "gap")
+OFFICE_LOST = "office_lost"  # it holds less than it had acknowledged
 
 
 class Answer(NamedTuple):

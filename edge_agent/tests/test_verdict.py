@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.sync.signed_post import NOT_ENROLLED, OTHER_OFFICE, REVOKED, UNKNOWN
 from edge_agent.web.texts import TEXTS
-from edge_agent.web.verdict import concerns
+from edge_agent.web.verdict import LOG_FINDINGS, concerns
 
 
 def status(**changes: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def status(**changes: Any) -> dict[str, Any]:
     }
     for path, value in changes.items():
         place, _, key = path.partition("__")
-        if isinstance(found[place], list):
+        if isinstance(found.get(place), list):
             found[place] = [{**one, key: value} for one in found[place]]
         elif key:
             found[place] = {**found[place], key: value}
@@ -69,6 +69,14 @@ def test_an_office_that_refuses_this_edge(state: str) -> None:
     found["office"] = {**found["office"], "problem": "refused", "denied": state}
     assert concerns(found) == [("bad", f"denied_{state}", ())]
     assert all(TEXTS[f"denied_{state}"])
+
+
+@pytest.mark.parametrize("code", LOG_FINDINGS)
+def test_what_the_office_finds_in_the_log(code: str) -> None:
+    found = status(integrity={"findings": [code, "something younger"]})
+    assert concerns(found) == [("bad", f"log_{code}", ())]
+    assert all(TEXTS[f"log_{code}"])
+    assert concerns(status(integrity={"findings": []})) == concerns(status(integrity=None)) == []
 
 
 def test_one_device_is_named_and_the_worst_stands_first() -> None:

@@ -39,6 +39,27 @@ TEXTS: dict[str, tuple[str, str]] = {
     "devices_offline": ("{} 台设备离线：{}", "{} devices offline: {}"),
     "device_offline": ("设备离线：{}", "A device is offline: {}"),
     "port_down": ("端口断开：{}", "Port lost: {}"),
+    "log_forked": (
+        "办公室：本机日志的历史被改写，请核查",
+        "The office says that the history of this log was rewritten: look into it",
+    ),
+    "log_shrunken": (
+        "办公室：本机日志变短，可能恢复了旧备份",
+        "The office says that this log became shorter: was an old backup put back?",
+    ),
+    "log_restarted": (
+        "本机存储已从备份恢复，日志签名重新开始",
+        "This store was restored: its signed log begins anew",
+    ),
+    "log_forged": ("办公室不接受本机的日志签名", "The office does not take this log's signature as genuine"),
+    "log_other_key": (
+        "办公室所知的本机密钥与此不同：请重新登记",
+        "The office knows another key of this edge: enrol it again",
+    ),
+    "log_office_lost": (
+        "办公室缺少它曾确认的记录，可能恢复了旧备份",
+        "The office has lost what it had acknowledged: was an old backup put back there?",
+    ),
     "dock_problem": ("坞站无法使用：{}", "A dock can't be used: {}"),
     "battery_low": ("电量偏低：{}", "Battery low: {}"),
     "held_raw": ("{} 条消息无法识别，已原样保存", "{} messages could not be read and are kept as they came"),

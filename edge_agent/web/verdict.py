@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+# What the office may answer to a head of this edge's log, and what the edge finds of the office.
+LOG_FINDINGS = ("forked", "shrunken", "restarted", "forged", "other_key", "office_lost")
 LOW_BATTERY_MV = 3_450  # a Li-ion cell with about a tenth left
 
 
@@ -33,6 +35,9 @@ def concerns(status: dict[str, Any]) -> list[Concern]:
             found.append(Concern("warn", "office_away", (office["problem"],)))
         if backlog["alarms"]:
             found.append(Concern("bad", "alarms_wait", (f"{backlog['alarms']:,}",)))
+    for code in (status.get("integrity") or {"findings": []})["findings"]:
+        if code in LOG_FINDINGS:
+            found.append(Concern("bad", f"log_{code}", ()))
     if status["guard"]["alarms"]:
         found.append(Concern("warn", "guessing", (f"{status['guard']['wrong']:,}",)))
     away = [label(device) for device in status["devices"] if device["last_contact_ms"] and not device["online"]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from edge_agent.integrity.statement import Answer
+from edge_agent.integrity.statement import FINDINGS, Answer
 from tools.office.batch import Batch
 from tools.office.chain import Chain
 from tools.office.head import Statement
@@ -20,7 +20,7 @@ MISFIT, UNPROVEN, DOUBLE = 0, 1, 2  # reasons of a finding
 # not fit; it was signed with another key than this edge's; the log goes on far away, as a restored store does; the edge
 # itself states that it has no row there
 AGAIN, FORKED, SHRUNKEN, ABSENT, UNLIKE, FORGED, OTHER_KEY, RESTARTED, GAP = range(9)
-LOG_REASONS = ("again", "forked", "shrunken", "absent", "unlike", "forged", "other_key", "restarted", "gap")
+LOG_REASONS = FINDINGS
 
 
 class Account(NamedTuple):
