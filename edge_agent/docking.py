@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from edge_agent import own_events
+from edge_agent import logs, own_events
 from edge_agent.clock import Clock
 from edge_agent.link import Session
 from edge_agent.transports.docks import Dock, Docks
@@ -18,6 +18,7 @@ WAITING, STRANGER, SYNCING, RELEASED, PROBLEM, EMPTY = (
 )  # fmt: skip
 MAX_NAME = 20  # bytes of a dock's name that an event has room for
 AWAY_MS = 150_000  # a tag in a dock says something each minute; silent for longer it is no longer there
+_log = logs.Log("docks")
 
 
 class Stay(NamedTuple):
@@ -48,7 +49,7 @@ class Docking:
             port.known = self._sessions.__contains__
             port.on_look = self.look
             port.on_heard = self.heard
-            port.on_lost = self._end
+            port.on_lost = self._lost
             port.tell = partial(self.describe, port)
 
     def heard(self, dock: Dock, device: int) -> None:
@@ -79,6 +80,11 @@ class Docking:
             return None
         return session
 
+    def _lost(self, dock: Dock) -> None:
+        if dock.problem:
+            _log.info("dock not to be used", dock=dock.label, why=dock.problem)
+        self._end(dock)
+
     def _end(self, dock: Dock) -> None:
         stay = self._stays.get(dock)
         if stay is None:
@@ -95,6 +101,7 @@ class Docking:
         self._stays[dock] = stay._replace(released=True)
         name = dock.label.encode()[-MAX_NAME:].decode(errors="ignore")
         taken = session.acked_seq - stay.since_seq
+        _log.info("released", dock=dock.label, device=session.device, events=taken)
         self._record(own_events.own(own_events.DOCKED, session.device, name, taken))
 
     def _done(self, session: Session) -> bool:

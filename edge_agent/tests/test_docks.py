@@ -202,7 +202,8 @@ async def test_by_id_is_preferred_and_other_ports_are_left_alone(tmp_path: Path)
         own.close()
 
 
-async def test_what_is_no_serial_port_is_said_once(tmp_path: Path) -> None:
+async def test_what_is_no_serial_port_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     site = docks_site(tmp_path)
     (tmp_path / "dev" / "by-id" / "a-file").write_text("not a port")
     (tmp_path / "dev" / "ttyACM1").mkdir()
@@ -234,6 +235,8 @@ async def test_what_is_no_serial_port_is_said_once(tmp_path: Path) -> None:
         await state(agent, "good", "released")
         wire.close()
     assert docked(site) == [[device.device, "good", 1]]
+    said = [record.data for record in caplog.records if record.getMessage() == "dock not to be used"]  # type: ignore[attr-defined]
+    assert sorted(each["dock"] for each in said) == ["a-file", "ttyACM1"]
 
 
 async def test_more_files_than_docks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

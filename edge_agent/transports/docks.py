@@ -126,6 +126,7 @@ class Docks(Port):
         dock = self.docks.pop(file)
         self._gone = [had + more for had, more in zip(self._gone, _counts(dock), strict=True)]
         self.empty = [dock.label, *(label for label in self.empty if label != dock.label)][:MAX_DOCKS]
+        dock.problem = ""
         self.on_lost(dock)
         await dock.stop()
 
