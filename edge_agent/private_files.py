@@ -8,13 +8,13 @@ import stat
 import tempfile
 from pathlib import Path
 
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, StoreError
 
 FOLDER, FILE = 0o700, 0o600
 
 
 def check_folder(folder: Path) -> None:
-    """data_dir and what lies in it are its owner's alone; none is fine, too. Raises ConfigError with the remedy."""
+    """data_dir and what lies in it are its owner's alone, or absent. Raises ConfigError with the remedy, StoreError."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -23,7 +23,7 @@ def check_folder(folder: Path) -> None:
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
-        raise ConfigError(str(folder), None, "data_dir", f"can't be read: {error.strerror}") from error
+        raise StoreError(f"data_dir can't be read: {error.strerror} ({folder.name})") from error
     for path in found:
         # What SQLite makes and removes while it runs has the mode of the database.
         if path.suffix in (".key", ".toml", ".sqlite") or path.name.endswith(("-wal", "-shm")):

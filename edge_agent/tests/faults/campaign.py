@@ -18,6 +18,7 @@ from edge_agent.tests.faults.tracer import OPENS, WRITES, Call, Tracer, threads
 
 RUN, START, FIRST, STOP = "run", "start", "first start", "stop"
 STEPS = 20 if SOAK else 6
+COUNTS = 2 if SOAK else 1
 STOP_S = 60.0
 LANES = 2  # estates that are hurt at the same time
 
@@ -133,6 +134,16 @@ class Campaign:
         assert made.agent_process is not None
         made.agent_process.kill()
         await made.agent_process.ended
+
+
+async def counted(*campaigns: Campaign) -> Counter[tuple[str, Call]]:
+    """The calls that every one of some runs makes: their number varies a little, with what shares a commit."""
+    found: Counter[tuple[str, Call]] | None = None
+    for _ in range(COUNTS):
+        for each in await asyncio.gather(*(campaign.count() for campaign in campaigns)):
+            found = each if found is None else found & each
+    assert found is not None
+    return found
 
 
 def all_of(counts: Counter[tuple[str, Call]]) -> list[Boundary]:

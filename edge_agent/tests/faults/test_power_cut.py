@@ -64,7 +64,7 @@ class Recorded(Estate):
             child = await self.start(record=record)
             if await self.running():
                 return child
-            assert child.ended.result() == 2, self.said().decode()
+            assert child.ended.result() == 1, self.said().decode()
 
 
 async def live(made: Recorded, fail: int) -> None:

@@ -24,6 +24,7 @@ from edge_agent.tests.faults.campaign import (
     Campaign,
     all_of,
     campaign,
+    counted,
     gated,
     restarted,
     sample,
@@ -111,7 +112,7 @@ async def test_at_every_call_that_writes(tmp_path: Path) -> None:
         campaign(tmp_path / "0", nursery, tally) as one,
         campaign(tmp_path / "1", nursery, tally) as two,
     ):
-        counts = await one.count()
+        counts = await counted(one, two)
         every = all_of(counts)
         chosen = every if SOAK else sample(every, QUICK, random.Random(SEED))
         missed = sum(
