@@ -87,7 +87,7 @@ class World:
             offline_after_ms=60_000,
             clock_source=rng.choice(("system", "kernel")),
             office={
-                "head_pause_s": rng.choice((2.0, 20.0, 60.0)),
+                "head_pause_s": rng.choice((5.0, 30.0, 60.0)),
                 "timeout_s": rng.choice((2.0, 10.0, 30.0)) if self.office_delay_ms < 1_000 else 30.0,
                 "backoff_max_ms": rng.choice((1_000, 5_000, 20_000)),
                 "batch_rows": rng.choice((1, 3, 20, 500)) if self.office_delay_ms < 1_000 else 1,
