@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from multiprocessing.util import Finalize
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NoReturn
 
 import apsw
@@ -271,6 +276,14 @@ class Disk:
         self.crash(power=False)
         self.bury()
         self._mount.unregister()
+
+
+@cache
+def real_folder() -> Path:
+    """A folder of this process for files that are no database; gone at its end, also at that of a pool's worker."""
+    folder = Path(mkdtemp(prefix="gatepost-simulation-"))
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=1)
+    return folder
 
 
 class Borrowed:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import cache, partial
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import apsw
@@ -26,7 +24,7 @@ from edge_agent.errors import EdgeError
 from edge_agent.store.database import Database, schema_steps, settle
 from edge_agent.tests.simulation.clock import LIFE, START_MS, Life, VirtualLoop
 from edge_agent.tests.simulation.device import Device
-from edge_agent.tests.simulation.disk import CrashedError, Disk
+from edge_agent.tests.simulation.disk import CrashedError, Disk, real_folder
 from edge_agent.tests.simulation.line import OfficeWay
 from edge_agent.tests.simulation.outside import FILE, Datagrams, SimulatedOutside, SimulatedSerial
 from edge_agent.tests.simulation.truth import Truth, short
@@ -39,7 +37,7 @@ RESTART_MS = 2_000  # systemd's RestartSec
 @cache
 def template() -> Config:
     """A configuration as it is read from files."""
-    folder = Path(mkdtemp(prefix="gatepost-simulation-"))
+    folder = real_folder()
     (folder / "edge.toml").write_text(
         '[edge]\nsite = "s1"\nid = "e1"\ndata_dir = "data"\n[devices]\nfile = "devices.toml"\n'
         '[office]\nurl = "http://127.0.0.1:1"\ntoken = "a-token-for-tests"\n[status]\nlisten = "127.0.0.1:0"\n'

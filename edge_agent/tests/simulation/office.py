@@ -9,13 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import cache
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from edge_agent.sync.wire import MAGIC
 from edge_agent.tests.simulation.clock import LIFE, START_MS, Life, VirtualLoop
-from edge_agent.tests.simulation.disk import CrashedError, Disk
+from edge_agent.tests.simulation.disk import CrashedError, Disk, real_folder
 from edge_agent.tests.simulation.line import OfficeWay
 from edge_agent.tests.simulation.truth import Truth, short
 from tools.office.batch import MAX_BODY, Batch
@@ -64,11 +62,6 @@ def empty_store() -> bytes:
     return found
 
 
-@cache
-def _folder() -> Path:
-    return Path(mkdtemp(prefix="gatepost-simulation-"))
-
-
 class Office:
     """One machine with its disk, and the server that runs there now, if any."""
 
@@ -100,7 +93,7 @@ class Office:
         self.after_commit_ms = 0.5
         name = Name(SITE, SITE)
         self._config = Config(
-            ("127.0.0.1", 0), _folder(), 0, None, None, {SITE: Site(SITE, name, bytes(32))},
+            ("127.0.0.1", 0), real_folder(), 0, None, None, {SITE: Site(SITE, name, bytes(32))},
             {(SITE, number): key for number, key in keys.items()}, {}, {}, "error", None,
         )  # fmt: skip
 
