@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from edge_agent.tests.simulation.clock import VirtualLoop
+from edge_agent.tests.simulation.clock import START_MS, VirtualLoop
 from edge_agent.tests.simulation.line import Line
 from edge_agent.tests.simulation.truth import Minted, Truth
 from gatelink import events, framing, messages
@@ -65,6 +65,8 @@ class Device:
         self._known = 0
         self._ticks = 0
         self._since_ms = 0.0
+        self._cut_ms = 0.0  # when the write began that a cut may have left
+        self.on_alarm: Callable[[int], None] = lambda _: None
         truth.device(number)
         line.to_device = self._receive
 
@@ -119,7 +121,7 @@ class Device:
         elif kind == 1:
             self.nvs.cut = self._rng.choice(("before", "after"))
         else:
-            self.nor.arm("program", self._rng.randrange(65) % 64, self._rng.randrange(2))
+            self.nor.arm("program", self._rng.randrange(64), self._rng.randrange(2))
 
     def _learn(self, at_ms: float) -> None:
         """The journal tells what was minted; what a cut left there counts, too."""
@@ -132,16 +134,12 @@ class Device:
             assert slot is not None, f"device {self.number} can't read event {self._known}"
             kind = events.kind_of(slot.payload)
             alarm = events.class_of(kind) == events.ALARM
-            when = self._truth_ms(at_ms if slot.boot == self.node.boot else self._cut_ms)
+            when = START_MS + (at_ms if slot.boot == self.node.boot else self._cut_ms)
             minted[self._known] = Minted(slot.boot, slot.uptime_cs, slot.payload, when, alarm)
             if alarm:
                 self.on_alarm(self._known)
             self._trace("device", self.number, "mints", self._known, "kind", kind)
         self._cut_ms = self._loop.ms
-
-    _cut_ms = 0.0
-    on_alarm: Callable[[int], None] = staticmethod(lambda _: None)
-    _truth_ms: Callable[[float], float] = staticmethod(lambda ms: ms)
 
     def mint(self, kind: int, *fields: Any) -> None:
         """Something happens at the device."""

@@ -126,6 +126,10 @@ class Truth:
         if found[: len(left)] != left:
             self.wrong(f"rows that were committed are gone or altered: {len(found)} of {len(left)}")
         self._pruned(gone)
+        known = {device for (device,) in connection.execute("SELECT device FROM device")}
+        for device, held in self.edge.items():
+            if held.seqs and device not in known:
+                self.wrong(f"the watermark of device {device} is gone")
         self.look(connection, [])
 
     def _pruned(self, gone: int) -> None:

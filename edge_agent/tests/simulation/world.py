@@ -71,7 +71,6 @@ class World:
             line = Line(loop, lot, self.count, self.trace, serial=rng.random() < 0.5)
             role = rng.choice((messages.TAG_ROLE, messages.BARRIER_ROLE))
             device = Device(number, role, loop, lot, self.truth, line, self.count, self.trace)
-            device._truth_ms = lambda ms: START_MS + ms
             device.on_alarm = partial(self._alarm, device)
             self.devices[number] = device
         keys = {number: device.event_key for number, device in self.devices.items()}
