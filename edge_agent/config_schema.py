@@ -205,7 +205,7 @@ TABLES: dict[str, tuple[Key, ...]] = {
     ),
     "commit": (
         Key("max_wait_ms", 0, whole(0, 1_000), "how long a group waits for company before it is committed"),
-        Key("max_events", 2_048, whole(1, 100_000), "events in one commit at most"),
+        Key("max_events", 8_192, whole(1, 100_000), "events in one commit at most"),
         Key(
             "queue_frames",
             4_096,

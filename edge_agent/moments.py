@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from edge_agent.clock import Clock
-from edge_agent.runs import Joined, restated
+from edge_agent.runs import Joined, restated, split
 from edge_agent.store.events import Run
 from edge_agent.store.loose import Loose
 from edge_agent.timebook import TimeBook
@@ -86,7 +86,7 @@ class Moments:
         book = self.book
         book.reached(boot, (uptime_cs + span_cs) * 10)
         if run.has_time:
-            for since, payload in events.split(run.items):
+            for since, payload in split(run.items):
                 if payload[1] == events.TIME:
                     self._time(boot, uptime_cs + since, payload)
         latest = self.latest_ms(now_ms)
@@ -94,7 +94,7 @@ class Moments:
             low, high = book.judge(boot, uptime_cs, latest)
             parts = [self._part(0, run.size, span_cs, low, high, self._over_ppm * span_cs // 100_000)]
         else:
-            found = events.split(run.items)
+            found = split(run.items)
             parts = _grouped([(since, *book.judge(boot, uptime_cs + since, latest)) for since, _ in found])
         return parts
 

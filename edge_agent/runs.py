@@ -9,9 +9,15 @@ from edge_agent.hot import normal_span, uint
 from edge_agent.store.events import Run
 from edge_agent.timing import UNKNOWN_MS
 from gatelink import events
+from gatelink.events_host import plain_split
 from gatelink.messages import Events
 
 CLASSES = tuple(events.class_of(kind) for kind in range(256))
+# What a row holds at most, as the office takes it; more than a batch holds only where the short way read all of it.
+MAX_EVENTS, MAX_ITEMS = 256, 4_096
+_MAX_STEP = 9  # bytes of the time between two events
+# A row's events follow from the first one's time with 10 ppm: 0.43 s in half a day. One message may span more.
+MAX_SPAN_CS = 12 * 360_000
 
 
 class Survey(NamedTuple):
@@ -21,29 +27,38 @@ class Survey(NamedTuple):
     span_cs: int
     priority: int
     has_time: bool  # TIME events among them
+    plain: bool  # the short way read them
 
 
 def survey(items: bytes) -> Survey:
     """Items of a batch -> Survey. Raises GatelinkError when they are not well-formed; contents are the office's."""
     normal = normal_span(items)
     if normal is not None:
-        return Survey(normal[0], normal[1], events.NORMAL, has_time=False)
+        return Survey(*normal, events.NORMAL, False, True)  # noqa: FBT003 - in the order of its fields
     found = events.split(items)
     kinds = {events.kind_of(payload) for _, payload in found}
-    return Survey(len(found), found[-1][0], max([CLASSES[kind] for kind in kinds]), events.TIME in kinds)
+    priority = max([CLASSES[kind] for kind in kinds])
+    return Survey(len(found), found[-1][0], priority, has_time=events.TIME in kinds, plain=False)
+
+
+def split(items: bytes) -> list[tuple[int, bytes]]:
+    """As events.split(), of a row."""
+    return plain_split(items, events.MAX_PAYLOAD, MAX_EVENTS) or events.careful_split(items)
 
 
 class Joined:
     """A run of events as one row, its bytes as received; grows by what follows it, if `grows`.
 
     The first event's time is then the time of all of them: right where the boot has an anchor, for then each event's
-    own bounds would be the same but for drift.
+    own bounds would be the same but for drift, which MAX_SPAN_CS bounds.
     """
 
     __slots__ = (
+        "_bytes",
         "_grows",
         "_message",
         "_parts",
+        "_plain",
         "boot",
         "has_time",
         "mac8",
@@ -58,7 +73,8 @@ class Joined:
         self._parts = [message.items]
         self.boot: int = message.boot
         self.uptime_cs: int = message.uptime_cs
-        self.size, self.span_cs, self.priority, self.has_time = found
+        self.size, self.span_cs, self.priority, self.has_time, self._plain = found
+        self._bytes = len(message.items)
         self.mac8: bytes | None = message.mac8
         self._grows = grows
 
@@ -69,6 +85,7 @@ class Joined:
         """
         size = self.size + found.size
         delta_cs = message.uptime_cs - self.uptime_cs - self.span_cs
+        plain = self._plain and found.plain
         if (
             not self._grows
             or (self.mac8 is not None and message.mac8 is None)
@@ -76,11 +93,15 @@ class Joined:
             or message.boot != self.boot
             or message.skipped
             or found.priority != self.priority
-            or size > events.MAX_BATCH
+            or size > (MAX_EVENTS if plain else events.MAX_BATCH)
+            or self._bytes + len(message.items) + _MAX_STEP > MAX_ITEMS
             or delta_cs < 0
+            or self.span_cs + delta_cs + found.span_cs > MAX_SPAN_CS
         ):
             return False
         self._parts += (uint(delta_cs), message.items)
+        self._bytes += len(message.items) + _MAX_STEP
+        self._plain = plain
         self.size = size
         self.span_cs += delta_cs + found.span_cs
         self.has_time = self.has_time or found.has_time
@@ -145,7 +166,7 @@ def cut(run: Run, parts: list[tuple[int, int]]) -> list[Run]:
         items,
         mac8,
     ) = run
-    found = events.split(items)
+    found = split(items)
     rows: list[Run] = []
     for low, high in parts:
         chosen = found[low - first : high - first + 1]

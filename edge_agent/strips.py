@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import groupby, pairwise
 
 from edge_agent.hot import events_of, is_normal, uint
-from edge_agent.runs import Survey
+from edge_agent.runs import MAX_SPAN_CS, Survey
 from gatelink import cose, events
 from gatelink.errors import AuthError
 from gatelink.messages import Events
@@ -123,9 +123,9 @@ def merged(plaintexts: list[bytes]) -> tuple[Events, Survey] | None:
         if after < before:
             return None
         pieces += (uint(after - before), payload)
-    if uptimes[-1] > 0xFFFFFFFFFF:
+    if uptimes[-1] > 0xFFFFFFFFFF or uptimes[-1] - uptime_cs > MAX_SPAN_CS:
         return None
     return (
         Events(seq, boot, uptime_cs, b"".join(pieces), None, 0, None),
-        Survey(count, uptimes[-1] - uptime_cs, events.NORMAL, has_time=False),
+        Survey(count, uptimes[-1] - uptime_cs, events.NORMAL, has_time=False, plain=True),
     )

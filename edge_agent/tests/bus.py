@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_agent import live
+from edge_agent import live, runs
 from edge_agent.store.events import Row
 from edge_agent.tests.pump import Line, Pump
 from edge_agent.transports import polling
@@ -225,7 +225,7 @@ class Bus:
             self._position = row.pos
             if not row.items:
                 continue
-            for index, (since_cs, payload) in enumerate(events.split(row.items)):
+            for index, (since_cs, payload) in enumerate(runs.split(row.items)):
                 if row.device == 1:
                     kind, *fields = events.cbor.loads(payload)
                     if kind in (81, 94):

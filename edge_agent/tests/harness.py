@@ -15,11 +15,11 @@ from typing import Any
 import apsw
 
 from edge_agent import config as configuration
+from edge_agent import runs
 from edge_agent.clock import Clock
 from edge_agent.daemon import Agent
 from edge_agent.store.events import Row
 from edge_agent.tests.device import Device
-from gatelink import events
 
 OWN = 1
 
@@ -98,7 +98,7 @@ class Site:
         found: dict[int, tuple[int, int, bytes]] = {}
         for row in self.rows():
             if row.device == device and row.items:
-                for index, (since, payload) in enumerate(events.split(row.items)):
+                for index, (since, payload) in enumerate(runs.split(row.items)):
                     seq = row.first_seq + index
                     assert seq not in found, f"event {seq} of {device} is there twice"
                     found[seq] = (row.boot, row.uptime_cs + since, payload)

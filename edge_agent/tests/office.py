@@ -9,11 +9,11 @@ from typing import Any
 import cbor2
 from aiohttp import web
 
+from edge_agent import runs
 from edge_agent.integrity.leaves import Head, Leaves, fits
 from edge_agent.integrity.tree import EMPTY_ROOT, Frontier, consistent
 from edge_agent.sync import columns
 from edge_agent.timing import UNKNOWN_MS
-from gatelink import events
 
 TOKEN = "a-token-for-tests"
 
@@ -156,7 +156,7 @@ class Office:
             else:
                 assert len(mac8) == 8
             return
-        found = events.split(items)
+        found = runs.split(items)
         assert len(found) == last - first + 1
         for index, (_, payload) in enumerate(found):
             key = (device, boot, first + index)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent import rotation
+from edge_agent import rotation, runs
 from edge_agent.tests.pump import Pump, pump
 from edge_agent.tests.test_rotation import RealEdge, folder  # noqa: F401 - a fixture
 from firmware.tests.forgery import HEADER, REASONS, check, storm
@@ -180,7 +180,7 @@ def held(edge: Pump) -> tuple[Any, ...]:
         row.first_seq + index: (row.boot, row.uptime_cs + since, payload)
         for row in edge.rows()
         if row.device == DEVICE and row.items
-        for index, (since, payload) in enumerate(events.split(row.items))
+        for index, (since, payload) in enumerate(runs.split(row.items))
     }
     session = edge.session(DEVICE)
     window = (session._window.high, session._window.mask)

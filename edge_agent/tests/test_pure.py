@@ -12,7 +12,7 @@ from edge_agent import own_events
 from edge_agent.clock import Clock, Rehearsal
 from edge_agent.coverage import MAX_ISLANDS, Coverage
 from edge_agent.hot import ack, events_of, normal_span, opener
-from edge_agent.runs import Joined, cut, survey
+from edge_agent.runs import MAX_EVENTS, MAX_ITEMS, MAX_SPAN_CS, Joined, cut, split, survey
 from edge_agent.timebook import TimeBook
 from edge_agent.timing import UNKNOWN_MS, Anchor, Facts, Sleep, asleep_at_most, judge
 from edge_agent.web import words
@@ -169,7 +169,7 @@ def test_a_cut_run_is_the_same_events(size: int, held: set[int], rng: random.Ran
     found = {}
     for row in rows:
         if row[11]:
-            for index, (since, payload) in enumerate(events.split(row[11])):
+            for index, (since, payload) in enumerate(split(row[11])):
                 found[row[2] + index] = (row[4] + since, payload)
             assert row[5] <= row[6] <= row[7]
     assert found == {
@@ -332,13 +332,60 @@ def test_joined_singles_are_the_same_events(steps: list[tuple[int, int, bytes, b
     rows.append(joined.run(7, 1, 2, 3))
     held = {}
     for row in rows:
-        split = events.split(row[11])
-        assert len(split) == row[3] - row[2] + 1 <= events.MAX_BATCH
-        assert {events.class_of(events.kind_of(payload)) for _, payload in split} == {row[8]}
-        for index, (since, payload) in enumerate(split):
+        parts = split(row[11])
+        assert len(parts) == row[3] - row[2] + 1 <= MAX_EVENTS
+        assert len(row[11]) <= MAX_ITEMS
+        assert {events.class_of(events.kind_of(payload)) for _, payload in parts} == {row[8]}
+        for index, (since, payload) in enumerate(parts):
             held[row[2] + index] = (row[1], row[4] + since, payload)
     assert held == minted
     macs = {seq: mac for (skip, _, _, mac), seq in zip(steps, minted, strict=True) if mac is not None}
     for row in rows:
         within = [seq for seq in macs if row[2] <= seq <= row[3]]
         assert row[12] == (macs[row[3]] if within else None)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 64), PAYLOADS, MACS, st.sampled_from([0, 400, 9_000, 1 << 33])),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_long_runs_are_rows_that_the_office_takes(
+    batches: list[tuple[int, bytes, bytes | None, int]],
+) -> None:
+    minted, macs, rows = {}, {}, []
+    seq, uptime, joined = 1, 1_000, None
+    for size, payload, mac8, pause in batches:
+        message = Events(
+            seq,
+            3,
+            uptime,
+            events.join([uptime + 300 * n for n in range(size)], [payload] * size),
+            mac8,
+            0,
+            None,
+        )
+        minted.update({seq + n: (uptime + 300 * n, payload) for n in range(size)})
+        if mac8 is not None:
+            macs[seq + size - 1] = mac8
+        seq, uptime = seq + size, uptime + 300 * (size - 1) + pause
+        found = survey(message.items)
+        if joined is None or not joined.take(message, found):
+            rows += [joined.run(7, 1, 2, 3)] if joined else []
+            joined = Joined(message, found, grows=True)
+    assert joined is not None
+    rows.append(joined.run(7, 1, 2, 3))
+    held = {}
+    for row in rows:
+        parts = split(row[11])
+        assert len(parts) == row[3] - row[2] + 1 <= MAX_EVENTS
+        assert len(row[11]) <= MAX_ITEMS
+        held.update({row[2] + n: (row[4] + since, payload) for n, (since, payload) in enumerate(parts)})
+        assert parts[-1][0] <= MAX_SPAN_CS
+        assert row[12] == macs.get(row[3])
+        assert row[12] is not None or not any(row[2] <= at <= row[3] for at in macs)
+        assert cut(row, [(row[2], row[3])]) == [(*row[:5], *row[5:])]
+    assert held == minted

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent import own_events, rotation
+from edge_agent import own_events, rotation, runs
 from edge_agent.errors import CommandRefusedError, ConfigError
 from edge_agent.tests.pump import AFTER, BEFORE, Pump, pump
 from firmware.tests.peer import DEVICE, EPOCH_MS, LINK_KEY
@@ -133,7 +133,7 @@ def rotate(
             row.first_seq + index: (row.boot, row.uptime_cs + since, payload)
             for row in edge.rows()
             if row.device == DEVICE and row.items
-            for index, (since, payload) in enumerate(events.split(row.items))
+            for index, (since, payload) in enumerate(runs.split(row.items))
         }
         assert stored == lab.truth, where
         (row,) = edge.agent.database.writer.execute("SELECT epoch, key, next_key FROM link_key")

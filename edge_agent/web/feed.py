@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from edge_agent import runs
 from edge_agent.live import is_live
-from gatelink import events
 from gatelink.errors import GatelinkError
 
 KEEP_ROWS = 128
@@ -69,7 +69,7 @@ def _events_of(row: tuple[Any, ...]) -> list[Seen]:
     if last < first:
         return []  # a proof, or times stated again
     try:
-        split = events.split(row[12])
+        split = runs.split(row[12])
     except GatelinkError:
         return []  # can't be: ingest has surveyed it
     found = []

@@ -33,9 +33,9 @@ class TimedPort(links.BenchPort):
 
     def push(self, due_s: float) -> None:
         """Hands the next frame to the agent; due_s: when that should have been, by time.perf_counter()."""
-        last_seq, data = self._left.popleft()
-        self._due.append((last_seq, due_s))
-        self._take(data)
+        self._due.append((self._last_seqs[self._sent], due_s))
+        self._sent += 1
+        self._take(self._lines[self._sent - 1])
 
     def send(self, _address: Address, _frame: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002
         """The agent answers."""

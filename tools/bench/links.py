@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from bisect import bisect_right
 from pathlib import Path
 
 from edge_agent import config as configuration
@@ -70,8 +70,9 @@ class BenchPort(Port):
         self._script = script
         self._session = agent.switchboard.sessions[script.device]
         self._decoder = framing_host.Decoder()
-        self._left = deque(script.frames)
-        self._under_way: deque[int] = deque()
+        self._last_seqs = [last_seq for last_seq, _ in script.frames]
+        self._lines = [line for _, line in script.frames]
+        self._acked = self._sent = 0  # frames
         self._paused = False
         self.finished = asyncio.Event()
 
@@ -85,10 +86,9 @@ class BenchPort(Port):
     def send(self, _address: Address, _frame: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002
         """The agent answers: whatever it acknowledged makes room for more."""
         self.frames_out += 1
-        acked = self._session.acked_seq
-        while self._under_way and self._under_way[0] <= acked:
-            self._under_way.popleft()
-        if acked >= self._script.last_seq:
+        acked_seq = self._session.acked_seq
+        self._acked = bisect_right(self._last_seqs, acked_seq, self._acked, self._sent)
+        if acked_seq >= self._script.last_seq:
             self.finished.set()
         # not from inside the agent's call: a line's bytes come in on a later turn of the loop
         asyncio.get_running_loop().call_soon(self._more)
@@ -105,13 +105,10 @@ class BenchPort(Port):
     def _more(self) -> None:
         if self._paused:
             return
-        chunk = bytearray()
-        while self._left and len(self._under_way) < WINDOW:
-            last_seq, data = self._left.popleft()
-            self._under_way.append(last_seq)
-            chunk += data
-        if chunk:
-            self._take(bytes(chunk))
+        lines = self._lines[self._sent : self._acked + WINDOW]
+        if lines:
+            self._sent += len(lines)
+            self._take(b"".join(lines))
 
     def _take(self, data: bytes) -> None:
         found = self._decoder.feed(data)

@@ -198,7 +198,7 @@ def ours(size: int, count: int) -> float:
     """Events/s of the agent, framed bytes to durable acks; in its own process."""
     scripts = [links.Script(links.FIRST_DEVICE + n, count // LINKS, size) for n in range(LINKS)]
     with tempfile.TemporaryDirectory(dir=FOLDER) as name:
-        return count / asyncio.run(ingest._agent(Path(name), scripts))[0]
+        return count / asyncio.run(ingest.agent_takes(Path(name), scripts)).wall_s
 
 
 def run() -> list[Row]:

@@ -15,13 +15,13 @@ from pathlib import Path
 import apsw
 import pytest
 
+from edge_agent import runs
 from edge_agent.store import devices
 from edge_agent.store.database import Database
 from edge_agent.tests.faults.cuts import ALL, NONE, SOME, Disk, records
 from edge_agent.tests.faults.nursery import Child, Nursery
 from edge_agent.tests.faults.rig import SEED, SOAK, Estate
 from edge_agent.tests.harness import OWN, free_udp_port, until
-from gatelink import events
 from tools.office.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.soak
@@ -128,7 +128,7 @@ def at_edge(folder: Path, promised: dict[int, int]) -> int:
         held: dict[int, set[int]] = {}
         for device, first, items in connection.execute("SELECT device, first_seq, items FROM log"):
             if items:
-                count = len(events.split(items))
+                count = len(runs.split(items))
                 held.setdefault(device, set()).update(range(first, first + count))
         gone = 0
         for device, upto in promised.items():
