@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 import apsw
 import cbor2
 
-from edge_agent import hot, own_events, strips
+from edge_agent import hot, own_events, salvage, strips
 from edge_agent.clock import Clock
 from edge_agent.commands import Commands
 from edge_agent.config import DeviceConfig
 from edge_agent.counters import Rejects
 from edge_agent.entries import Entry, HeldRaw, Job, Own, Received, Restated
-from edge_agent.moments import RHO_PPM, Moments
+from edge_agent.moments import Moments
 from edge_agent.rotation import Rotation
-from edge_agent.runs import Joined, Survey, cut, proof_of, survey
+from edge_agent.runs import Joined, Survey, proof_of, survey
 from edge_agent.store import loose
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.store.keys import KeyRow
 from edge_agent.transports.port import Address, Port
-from gatelink import cbor, cose, events, messages, reasons
-from gatelink.errors import CborError, FrameError, GatelinkError
+from gatelink import cose, messages, reasons
+from gatelink.errors import FrameError, GatelinkError
 from gatelink.messages import Ack, Command, Events, Hello, Result, Status, Welcome
 
 REKEY_RETRY_MS = 2_000  # pause before a pending key is sent again to a device that speaks
@@ -260,24 +260,10 @@ class Session:
         joined, self._joined = self._joined, None
         if joined is None:
             return
-        parts = self.moments.of_run(joined, now_ms)
-        run = joined.run(self.device, parts[0].low, parts[0].high, now_ms)
-        runs = [run]
-        if len(parts) > 1:
-            first = run[2]
-            runs = [
-                (*piece[:5], part.low, part.high, *piece[7:])
-                for part, piece in zip(
-                    parts, cut(run, [(first + p.at, first + p.at + p.size - 1) for p in parts]), strict=True
-                )
-            ]
-        for part, timed in zip(parts, runs, strict=True):
-            last_lo = part.low + part.span_cs * (10_000_000 - 10 * RHO_PPM) // 1_000_000 if part.low else 0
-            self._book.happened(joined.boot, last_lo)
-            row = self.moments.note(joined.boot, timed[2], timed[4], part)
-            window = self._window
+        window = self._window
+        for run, last_lo, row in self.moments.rows(joined, now_ms):
             self._shared.submit(
-                Received(self.device, window.high, window.mask, now_ms, timed, last_lo, loose=row)
+                Received(self.device, window.high, window.mask, now_ms, run, last_lo, loose=row)
             )
         if joined.has_time:
             self._tighten(now_ms)
@@ -297,7 +283,7 @@ class Session:
 
     def _undecodable(self, plaintext: bytes, reason: str, now_ms: int) -> None:
         """Authentic, but no message of this version: events among them are kept raw, all else is skipped."""
-        first_seq = _first_seq(plaintext)
+        first_seq = salvage.first_seq(plaintext)
         if first_seq is None:
             self._shared.submit(self._received(now_ms))
         else:
@@ -305,7 +291,7 @@ class Session:
 
     def _hold(self, first_seq: int, items: bytes, plaintext: bytes, reason: str, now_ms: int) -> None:
         """Nothing is lost and the device isn't stuck: the bytes are stored; counted events are then acknowledged."""
-        count = _count(items)
+        count = salvage.count(items)
         if first_seq in self._held or len(self._held) >= MAX_HELD:
             self._shared.submit(self._received(now_ms))
             self.ack()
@@ -423,25 +409,3 @@ def _surveyed(message: Events) -> Survey | None:
 
 def _clean(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:16]
-
-
-def _count(items: bytes) -> int:
-    """How many events the items are, if they are at least a CBOR sequence of the right length; else 0."""
-    if not items:
-        return 0
-    try:
-        found = len(cbor.loads_sequence(items))
-    except CborError:
-        return 0
-    return (found + 1) // 2 if found % 2 and found < 2 * events.MAX_BATCH else 0
-
-
-def _first_seq(plaintext: bytes) -> int | None:
-    """The first seq of something that was meant as EVENTS but breaks its rules; None for anything else."""
-    try:
-        value = cbor.loads(plaintext)
-    except CborError:
-        return None
-    if type(value) is list and len(value) > 1 and value[0] == 1 and type(value[1]) is int:
-        return value[1] if 0 < value[1] <= 0xFFFFFFFF else None
-    return None

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from edge_agent.clock import Clock
-from edge_agent.runs import Joined, restated, split
+from edge_agent.runs import Joined, cut, restated, split
 from edge_agent.store.events import Run
 from edge_agent.store.loose import Loose
 from edge_agent.timebook import TimeBook
@@ -79,6 +79,26 @@ class Moments:
         """What has arrived by now_ms was over by then."""
         error = self._clock.error_ms
         return UNKNOWN_MS if error is None else now_ms + error + GRAIN_MS
+
+    def rows(self, joined: Joined, now_ms: int) -> list[tuple[Run, int, Loose | None]]:
+        """A run that came in now -> its rows, nearly always one, each with the time before which its last event surely
+        had not happened (0: not known), and what is to be stored of it because a later anchor may tighten it.
+        """
+        parts = self.of_run(joined, now_ms)
+        run = joined.run(self._device, parts[0].low, parts[0].high, now_ms)
+        runs = [run]
+        if len(parts) > 1:
+            extents = [(run[2] + part.at, run[2] + part.at + part.size - 1) for part in parts]
+            runs = [
+                (*piece[:5], part.low, part.high, *piece[7:])
+                for part, piece in zip(parts, cut(run, extents), strict=True)
+            ]
+        found = []
+        for part, timed in zip(parts, runs, strict=True):
+            last_lo = part.low + part.span_cs * (10_000_000 - 10 * RHO_PPM) // 1_000_000 if part.low else 0
+            self.book.happened(joined.boot, last_lo)
+            found.append((timed, last_lo, self.note(joined.boot, timed[2], timed[4], part)))
+        return found
 
     def of_run(self, run: Joined, now_ms: int) -> list[Part]:
         """A run that came in now -> its parts; nearly always one."""
