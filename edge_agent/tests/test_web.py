@@ -108,7 +108,7 @@ async def test_the_page_in_both_languages(tmp_path: Path) -> None:
             assert word in chinese
         for word in ("All well", "Checkpoint visited", "Fault", "events wait", "never heard", "Patrol tag"):
             assert word in english
-        for path in ("/static/live.js", "/static/gatepost.css"):
+        for path in ("/static/live.js", "/static/gatepost.css", "/static/icon.svg"):
             async with http.get(path) as answer:
                 assert answer.status == 200
         for path in ("/static/../page.py", "/static/%2e%2e/page.py", "/nowhere"):

@@ -20,7 +20,7 @@ from edge_agent.web.answers import error
 COOKIE = "gatepost"
 SESSION_S = 12 * 3_600.0
 MAX_SESSIONS = 64
-OPEN_PATHS = ("/login", "/healthz", "/static/gatepost.css")
+OPEN_PATHS = ("/login", "/healthz", "/static/gatepost.css", "/static/icon.svg")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
     " img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
