@@ -27,7 +27,7 @@ from tools.office.store.sqlite import SqliteStore
 pytestmark = pytest.mark.soak
 
 LIVES = 60 if SOAK else 6  # of the agent, each ended by SIGKILL
-CUTS = 20_000 if SOAK else 400
+CUTS = 6_000 if SOAK else 400
 STARTED = b"Application startup complete."
 
 
