@@ -10,37 +10,34 @@ from typing import Any
 
 from edge_agent import config as configuration
 from edge_agent import identity, keyring, logs, own_events
+from edge_agent.chronicle import Chronicle
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.counters import Rejects
 from edge_agent.docking import Docking
 from edge_agent.down_piv import DownCounter
-from edge_agent.entries import Job, Own, Revoked
+from edge_agent.entries import Own
 from edge_agent.errors import ConfigError, EdgeError, StoreClosedError, StoreError
 from edge_agent.ingest import Ingest, Limits
 from edge_agent.integrity.keeper import Keeper
 from edge_agent.jams import Jams
 from edge_agent.link import LinkSettings, Session, Shared
+from edge_agent.orders import Orders
 from edge_agent.outside import Outside
-from edge_agent.planning import Notice, Plan
+from edge_agent.planning import Plan
 from edge_agent.room import Limits as RoomLimits
 from edge_agent.room import Room
 from edge_agent.service import hang
 from edge_agent.service.heartbeat import Heartbeat, language
 from edge_agent.service.notify import Notifier
 from edge_agent.store import devices, loose
-from edge_agent.store import keys as key_store
 from edge_agent.store.database import TRANSIENT, transaction
 from edge_agent.store.devices import Ledger
-from edge_agent.store.firmware import UpdateRow
-from edge_agent.store.outbox import Refused
 from edge_agent.switchboard import Switchboard
 from edge_agent.sync.uploader import Uploader
 from edge_agent.sync.wire import DeviceInfo
 from edge_agent.transports.port import Listener, Port
 from edge_agent.updates.courier import Courier, gap_ms
-from edge_agent.updates.release import Release
-from edge_agent.web.control import Control
 from edge_agent.web.feed import Feed
 from edge_agent.web.guard import Guard
 from edge_agent.web.page import Page
@@ -61,6 +58,7 @@ class Agent:
         self.clock = clock
         self.log = logs.Log("edge")
         self.rejects = Rejects()
+        self.chronicle = Chronicle(self.log, self.record)
         self.identity = identity.load_or_make(config.data_dir)
         self.database = outside.database(config.data_dir)
         writer = self.database.writer
@@ -97,6 +95,7 @@ class Agent:
         clock.watch(config.clock_error_ms, config.clock_source)
         clock.on_step = self._clock_set
         self._stepped_ms = 0
+        self.orders = Orders(self.switchboard, self.ingest.submit, clock, self.log)
         settings = LinkSettings(config.window, config.drift_ppm, config.command_retry_ms)
         self.room = Room(
             RoomLimits(config.keep_days, config.reserve_mb << 20, config.ballast_mb << 20),
@@ -104,7 +103,7 @@ class Agent:
             lambda: clock.error_ms is not None, self.record,
         )  # fmt: skip
         shared = Shared(
-            clock, self._down.next, self.ingest.submit, self.rejects, self._online, self._offline,
+            clock, self._down.next, self.ingest.submit, self.rejects, self.chronicle.online, self.chronicle.offline,
             lambda: self.room.full,
         )  # fmt: skip
         for each in config.devices:
@@ -117,8 +116,10 @@ class Agent:
             session.moments.restore(loosely.get(each.device, []))
             self.switchboard.add(session)
             if each.revoked:
-                self._drop_key(session)
-        listener = Listener(self.switchboard.frames, self.switchboard.refused, self._port_up, self._port_lost)
+                self.orders.drop_key(session)
+        listener = Listener(
+            self.switchboard.frames, self.switchboard.refused, self.chronicle.port_up, self.chronicle.port_lost
+        )
         self.ports: list[Port] = [outside.port(port, listener) for port in config.ports]
         Docking(self.switchboard.sessions, self.record, clock).follow(self.ports)
         self.jams = Jams(self.ports, self.record)
@@ -149,9 +150,8 @@ class Agent:
             lambda: bool(self.ingest.stalled) or self.ingest.waiting > BUSY_FRAMES,
         )
         self.courier.restore(writer)
-        self.courier.on_end = self._update_over
+        self.courier.on_end = self.orders.update_over
         self._stalls = 0
-        self._port_states: dict[str, bool] = {}
         self.reporter = Reporter(
             config,
             clock,
@@ -168,11 +168,11 @@ class Agent:
         self.feed = Feed()
         self.status = StatusServer(
             Listen(config.status_listen, config.status_tls),
-            Guard(config.viewer_token, config.control_token, self._guessing),
+            Guard(config.viewer_token, config.control_token, self.chronicle.guessing),
             self.reporter.snapshot,
             self.feed,
             Page(f"{config.site} / {config.edge}", self._name),
-            Control(self._command, self._rotate, self._revoke, self._update),
+            self.orders.control(self.courier),
         )
         self._watch: asyncio.Task[None] | None = None
         self._carry: asyncio.Task[None] | None = None
@@ -194,8 +194,8 @@ class Agent:
             for port in self.ports:
                 await port.start()
             if self.uploader is not None:
-                self.uploader.on_outage = self._outage
-                self.uploader.on_refused = self._refused
+                self.uploader.on_outage = self.chronicle.outage
+                self.uploader.on_refused = self.chronicle.refused
                 await self.uploader.start()
             if self.keeper is not None:
                 self.keeper.start()
@@ -255,35 +255,7 @@ class Agent:
         self.feed.committed(plan.rows)
         if self.uploader is not None:
             self.uploader.committed(bool(plan.rows), plan.alarm_events > 0)
-        for notice, device, first, last in plan.notices:
-            self.log.warning(notice, device=device, first=first, last=last)
-            if notice == Notice.SEQ_RESTARTED:
-                self.record(own_events.own(own_events.SEQ_RESTARTED, device, first))
-            elif notice == Notice.NEVER_SEEN:
-                self.record(own_events.own(own_events.NEVER_SEEN, device, first, last))
-            elif notice == Notice.HELD_RAW:
-                self.record(own_events.own(own_events.HELD_RAW, device, first))
-
-    def _port_up(self, port: Port, why: str) -> None:
-        self._port_changed(port, why, up=True)
-
-    def _port_lost(self, port: Port, why: str) -> None:
-        self._port_changed(port, why, up=False)
-
-    def _port_changed(self, port: Port, why: str, *, up: bool) -> None:
-        before = self._port_states.get(port.name)
-        self._port_states[port.name] = up
-        self.log.info("port up" if up else "port lost", port=port.name, why=why)
-        if before is not None and before != up:
-            self.record(own_events.own(own_events.PORT, port.name, int(up)))
-
-    def _online(self, device: int) -> None:
-        self.log.info("device online", device=device)
-        self.record(own_events.own(own_events.DEVICE, device, 1))
-
-    def _offline(self, device: int) -> None:
-        self.log.info("device offline", device=device)
-        self.record(own_events.own(own_events.DEVICE, device, 0))
+        self.chronicle.noticed(plan)
 
     def _clock_set(self, by_ms: int) -> None:
         """This machine's clock was set: what it said before and what it says now are not mixed without widening."""
@@ -319,19 +291,6 @@ class Agent:
             self.log.info("commits succeed again")
             self.record(own_events.own(own_events.STORE, self._stalls))
 
-    def _outage(self, error: str | None) -> None:
-        if error is not None:
-            self.log.warning("office not reached", error=error)
-        else:
-            self.log.info("office reached")
-
-    def _refused(self, row: Refused) -> None:
-        self.log.error("the office refuses a row: set aside, tried again daily", pos=row.pos, reason=row.reason)
-
-    def _guessing(self, source: str, tries: int) -> None:
-        self.log.warning("wrong tokens at the status address", source=source, tries=tries)
-        self.record(own_events.own(own_events.WRONG_TRIES, source, tries))
-
     def _name(self, device: int) -> str:
         session = self.switchboard.sessions.get(device)
         return session.config.name if session is not None else self.config.edge
@@ -350,57 +309,12 @@ class Agent:
                 found[device] = (0, self.config.edge, firmware, None, self.clock.now_ms())
         return found
 
-    async def _command(self, device: int, action: int, argument: object, within_ms: int) -> Any:
-        result = await self.switchboard.sessions[device].command(action, argument, within_ms)
-        self.log.info("command", device=device, action=action, code=result.code, cmd_id=result.cmd_id)
-        return result
-
-    async def _rotate(self, device: int, within_ms: int) -> tuple[int, bool, str]:
-        rotation = self.switchboard.sessions[device].rotation
-        epoch, done = await rotation.rotate(within_ms)
-        self.log.info("rotation", device=device, epoch=epoch, done=done, problem=rotation.problem)
-        return epoch, done, rotation.problem
-
-    def _drop_key(self, session: Session) -> asyncio.Future[None]:
-        """Refuses the device from this moment on; the result is there when the store has dropped the key."""
-        dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        now_ms = self.clock.now_ms()
-        row = session.rotation.revoked(now_ms)
-        self.switchboard.revoke(session.device)
-        payload = own_events.own(own_events.REVOKED, session.device)
-        own = Own(payload, self.clock.uptime_ms() // 10, now_ms, self.clock.error_ms)
-        self.ingest.submit(
-            Revoked(Job(lambda connection: key_store.save(connection, row), lambda: _finish(dropped)), own)
-        )
-        self.log.warning("device revoked", device=session.device)
-        return dropped
-
-    async def _revoke(self, device: int) -> None:
-        if device not in self.switchboard.revoked:
-            await self._drop_key(self.switchboard.sessions[device])
-
-    async def _update(self, device: int, release: Release | None) -> None:
-        if release is None:
-            await self.courier.withdraw(device)
-            self.log.info("update withdrawn", device=device)
-        else:
-            await self.courier.begin(device, release)
-            self.log.info("update", device=device, version=release.about.ver, seq=release.about.seq)
-
-    def _update_over(self, row: UpdateRow) -> None:
-        self.log.info("update over", device=row.device, state=row.state, reason=row.reason)
-
     async def _check_silence(self) -> None:
         pause_s = min(max(self.clock.real_s(self.config.offline_after_ms / 4), 0.01), 1.0)
         while True:
             await asyncio.sleep(pause_s)
             self.switchboard.check_silence(self.config.offline_after_ms)
             self.jams.look()
-
-
-def _finish(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
 
 
 async def run(config_path: Path | str) -> None:

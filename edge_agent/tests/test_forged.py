@@ -110,7 +110,7 @@ def run_storm(folder: Path, count: int, *, pending: bool) -> dict[str, Counter[s
     given = {DEVICE: (LINK_KEY, 1), NEIGHBOUR: (OTHER_KEY, 1), BANNED: (BANNED_KEY, 0)}
     with pump(folder, given) as edge:
         _, recorded, fresh = prepared(edge, pending=pending)
-        dropped = edge.agent._drop_key(edge.session(BANNED))
+        dropped = edge.agent.orders.drop_key(edge.session(BANNED))
         edge.flush()
         assert dropped.done()
         rng = random.Random(11)

@@ -263,11 +263,11 @@ async def test_revoked_by_control_stays_revoked(folder: Path) -> None:
         lab.edge.asked = False
         frames = [lab.uplink._seal(messages.Result(1, 0, "")) for _ in range(5)]
         lab.queue = []
-        dropped = edge.agent._drop_key(edge.session(DEVICE))
+        dropped = edge.agent.orders.drop_key(edge.session(DEVICE))
         assert edge.take(*frames[:3]) == []
         assert dropped.done()
         assert edge.agent.rejects.by_device[DEVICE] == {"revoked": 3}
-        await edge.agent._revoke(DEVICE)  # once more: nothing more happens
+        await edge.agent.orders.revoke(DEVICE)  # once more: nothing more happens
         alarm = own_events.own(own_events.REVOKED, DEVICE)
         assert own_payloads(edge).count(alarm) == 1
         for _ in range(2):
@@ -279,7 +279,7 @@ async def test_revoked_by_control_stays_revoked(folder: Path) -> None:
         (row,) = edge.agent.database.writer.execute("SELECT key, next_key FROM link_key")
         assert row == (b"", None)
         with pytest.raises(KeyError):
-            await edge.agent._rotate(DEVICE, 1)
+            await edge.agent.orders.rotate(DEVICE, 1)
         # New keys over USB, and it is a device of this edge again.
         edge.write_devices({DEVICE: (NEW_KEY, 2)})
         edge.restart()

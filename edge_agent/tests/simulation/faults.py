@@ -230,7 +230,7 @@ def _rotate(world: World, _: float) -> None:
     device = _device(world)
     agent = world.edge.agent
     if agent is not None and device.number in agent.switchboard.sessions:
-        world.as_edge(agent._rotate(device.number, 20_000))
+        world.as_edge(agent.orders.rotate(device.number, 20_000))
 
 
 def _revoke(world: World, _: float) -> None:
@@ -240,7 +240,7 @@ def _revoke(world: World, _: float) -> None:
     if agent is None or len(world.devices) == 1 or any(d.gone for d in world.devices.values()):
         return
     device.gone = True
-    world.as_edge(agent._revoke(device.number))
+    world.as_edge(agent.orders.revoke(device.number))
 
 
 def _command(world: World, _: float) -> None:
