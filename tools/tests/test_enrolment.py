@@ -29,7 +29,10 @@ from tools.office import commands, machine_keys
 from tools.office.tests.process import ROOT, Server, configure, running
 
 until = partial(asked, deadline_s=60.0)  # a loaded machine
-OFFICE = "[office]\nbackoff_min_ms = 10\nbackoff_max_ms = 50\nbatch_bytes = 1024\nprobe_s = 0.1\n"
+OFFICE = (
+    "[office]\ntimeout_s = 5\nconnect_timeout_s = 5\nbackoff_min_ms = 10\nbackoff_max_ms = 50\n"
+    "batch_bytes = 1024\nprobe_s = 0.1\n"
+)
 
 
 class Line:
