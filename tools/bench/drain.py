@@ -1,7 +1,7 @@
 """Part `drain`: a backlog into the real office process, beside what the office's SQLite takes alone, and a slow link.
 
 The rows are as an agent stores them: runs of 20 visits, or single visits, each with its chain value; all of them
-different. thingsboard-gateway's sqlite storage is fetched on demand (PyPI, build/compare), or skipped loudly.
+different. thingsboard-gateway's sqlite storage is fetched on demand (PyPI, build/peers), or skipped loudly.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from edge_agent.sync import wire
 from edge_agent.tests.proxy import Proxy
 from gatelink import events as wire_events
 from gatelink import kdf
-from tools.bench import frames, fresh, links, office, sample
-from tools.bench.compare import packages
+from tools.bench import frames, fresh, links, office, packages, sample
 from tools.bench.rows import Row, at_least, at_most
 from tools.office.batch import decode
 from tools.office.store.sqlite import SqliteStore

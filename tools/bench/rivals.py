@@ -1,4 +1,4 @@
-"""Part `rivals`: ingest beside mosquitto (Debian's package) and persist-queue (PyPI), fetched on demand into build/.
+"""Part `rivals`: ingest beside mosquitto (Debian's package) and persist-queue (PyPI), fetched on demand (packages.py).
 
 Each keeps the same events, one message an event, as durably as it can be told to; the settings stand in the rows'
 names. What can't be had here is skipped, and says so.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import cbor2
 
-from tools.bench import fresh, ingest, links, sample
+from tools.bench import fresh, ingest, links, packages, sample
 from tools.bench.rows import Row, at_least
 
 PART = "rivals"
@@ -29,59 +28,7 @@ LINKS, WINDOW = ingest.LINKS, links.WINDOW
 OURS = ((20, 320_000), (1, 64_000))  # events a frame, events in all
 MQTT_EVENTS, SAVING_EVENTS, QUEUE_EVENTS = 48_000, 3_200, 2_000
 FOLDER = Path("build/rivals")
-PACKAGES = ("mosquitto", "libwrap0", "libdlt2", "libcjson1")
 DURABLE = "autosave_on_changes true\nautosave_interval 1\n"
-
-
-def _say(what: str) -> None:
-    print(f"bench: SKIPPED: {what}", file=sys.stderr, flush=True)
-
-
-def _ran(command: list[str], folder: Path) -> bool:
-    try:
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, timeout=300, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
-
-
-def _mosquitto() -> list[str] | None:
-    """How to start the broker: the system's, or Debian's package unpacked in build/; None when there is neither."""
-    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if found:
-        return [found]
-    folder = FOLDER / "mosquitto"
-    binary = folder / "usr/sbin/mosquitto"
-    if not binary.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        if not _ran(["apt-get", "download", "-q", *PACKAGES], folder):
-            return None
-        for package in folder.glob("*.deb"):
-            if not _ran(["dpkg", "-x", package.name, "."], folder):
-                return None
-    libraries = sorted({str(path.parent.resolve()) for path in folder.rglob("*.so.*")})
-    return ["env", f"LD_LIBRARY_PATH={':'.join(libraries)}", str(binary.resolve())]
-
-
-def _persist_queue() -> Path | None:
-    """The folder that holds the package; None when it can't be had."""
-    folder = FOLDER / "python"
-    if not (folder / "persistqueue").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--target",
-            ".",
-            "persist-queue",
-        ]
-        if not _ran(command, folder):
-            return None
-    return folder
 
 
 def _payloads(count: int) -> list[bytes]:
@@ -178,9 +125,9 @@ def _mqtt_rate(command: list[str], count: int, settings: str) -> float:
         return count / asyncio.run(_mqtt_s(port, count))
 
 
-def queue_rate(packages: str, count: int) -> float:
+def queue_rate(place: str, count: int) -> float:
     """Events/s that persist-queue's SQLiteAckQueue takes, a commit each, synchronous FULL; in its own process."""
-    sys.path.insert(0, packages)
+    sys.path.insert(0, place)
     module = importlib.import_module("persistqueue")
     payloads = _payloads(count)
     with tempfile.TemporaryDirectory(dir=FOLDER) as name:
@@ -206,26 +153,30 @@ def run() -> list[Row]:
     FOLDER.mkdir(parents=True, exist_ok=True)
     rates = {size: fresh.call("tools.bench.rivals", "ours", size, count) for size, count in OURS}
     rows = [Row(PART, f"agent, {LINKS} links, {size} a frame", rates[size], "events/s") for size in rates]
-    broker = _mosquitto()
-    if broker is None:
-        _say("mosquitto is not installed and apt-get can't fetch it")
+    try:
+        broker = packages.mosquitto()
+    except packages.MissingError as error:
+        print(f"bench: SKIPPED: {error}", file=sys.stderr, flush=True)
     else:
         for name, count, settings in (
             ("saved after every change", SAVING_EVENTS, DURABLE),
             ("saved every 30 min, its default", MQTT_EVENTS, ""),
         ):
             rate = _mqtt_rate(broker, count, settings)
-            what = f"mosquitto, QoS 1, persistent session, {name}"
-            rows.append(Row(PART, what, rate, "events/s"))
-            rows.append(at_least(PART, f"agent, 20 a frame / {what}", rates[20] / rate, "x", 6))
-            rows.append(Row(PART, f"agent, 1 a frame / {what}", rates[1] / rate, "x"))
-    packages = _persist_queue()
-    if packages is None:
-        _say("persist-queue is not installed and pip can't fetch it")
+            rows += _beside(rates, f"mosquitto, QoS 1, persistent session, {name}", rate, 6)
+    try:
+        place = packages.python_packages("persist-queue", "persist-queue", alone=True)
+    except packages.MissingError as error:
+        print(f"bench: SKIPPED: {error}", file=sys.stderr, flush=True)
     else:
-        rate = fresh.call("tools.bench.rivals", "queue_rate", str(packages), QUEUE_EVENTS)
-        what = "persist-queue, SQLiteAckQueue, FULL"
-        rows.append(Row(PART, what, rate, "events/s"))
-        rows.append(at_least(PART, f"agent, 20 a frame / {what}", rates[20] / rate, "x", 20))
-        rows.append(Row(PART, f"agent, 1 a frame / {what}", rates[1] / rate, "x"))
+        rate = fresh.call("tools.bench.rivals", "queue_rate", str(place), QUEUE_EVENTS)
+        rows += _beside(rates, "persist-queue, SQLiteAckQueue, FULL", rate, 20)
     return rows
+
+
+def _beside(rates: dict[int, float], what: str, rate: float, least: float) -> list[Row]:
+    return [
+        Row(PART, what, rate, "events/s"),
+        at_least(PART, f"agent, 20 a frame / {what}", rates[20] / rate, "x", least),
+        Row(PART, f"agent, 1 a frame / {what}", rates[1] / rate, "x"),
+    ]

@@ -2,7 +2,7 @@
 
 6,000 events at 100/s; while they happen, the line to the office or the site's processes fail as script.py says. The
 systems run side by side, one scenario after the other. Counted at the office: lost, doubled, reordered; and how long
-the rest took, peak memory and bytes written at the site. Peers are fetched on demand into build/compare.
+the rest took, peak memory and bytes written at the site. Peers are fetched on demand into build/peers.
 GATEPOST_COMPARE_EVENTS=1500 makes it shorter.
 """
 
@@ -20,7 +20,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench.compare import packages, script
+from tools.bench import packages
+from tools.bench.compare import script
 from tools.bench.compare.gatepost import Gatepost
 from tools.bench.compare.mosquitto import Mosquitto
 from tools.bench.compare.nats import Nats

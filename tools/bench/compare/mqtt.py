@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tools.bench.compare import packages
+from tools.bench import packages
 from tools.bench.compare.peer import Process
 from tools.bench.compare.script import DEVICES, Event
+from tools.bench.office import free_port
 
 PERSISTENT = (
     "allow_anonymous true\npersistence true\nautosave_on_changes true\nautosave_interval 1\n"
@@ -124,3 +125,50 @@ class Subscriber:
         """Ends it."""
         self._client.disconnect()
         self._client.loop_stop()
+
+
+class Site:
+    """What the MQTT peers have in common: brokers, devices that publish, a reader at the office."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._command = packages.mosquitto()
+        paho()
+        self._port = free_port()
+        self._site: list[Process] = []
+        self._others: list[Process] = []  # neither killed nor counted
+        self._publisher: Publisher | None = None
+        self._subscriber: Subscriber | None = None
+
+    async def _open_office(self, topic: str, found: Any, answers: tuple[str, str, str] | None = None) -> int:
+        port = free_port()
+        office = broker(self._command, self._folder, "office", port)
+        self._others.append(office)
+        await office.answers(port)
+        self._subscriber = Subscriber(port, topic, found, answers)
+        return port
+
+    def feed(self, event: Event) -> None:
+        """Published at QoS 1 to the site's broker."""
+        assert self._publisher is not None
+        self._publisher.publish(event)
+
+    def unacknowledged(self) -> int:
+        """Without a PUBACK of the site's broker."""
+        return self._publisher.open if self._publisher is not None else 0
+
+    async def received(self) -> list[Event]:
+        """In the order of arrival."""
+        return list(self._subscriber.events) if self._subscriber is not None else []
+
+    def site_processes(self) -> list[Process]:
+        """What is killed and counted, and what was."""
+        return self._site
+
+    async def stop(self) -> None:
+        """Ends all."""
+        for client in (self._publisher, self._subscriber):
+            if client is not None:
+                client.stop()
+        for process in (*self._site, *self._others):
+            await process.end()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tools.bench.compare import packages
+from tools.bench import packages
 from tools.bench.compare.mqtt import text
 from tools.bench.compare.peer import Process
 from tools.bench.compare.script import Event

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tools.bench.compare import mqtt, packages
+from tools.bench import packages
+from tools.bench.compare import mqtt
 from tools.bench.compare.peer import Process
 from tools.bench.compare.script import Event
-from tools.bench.office import free_port
 
 TELEMETRY = "v1/gateway/telemetry"
 ASKED, ANSWERED = "v1/devices/me/rpc/request/", "v1/devices/me/rpc/response/"
@@ -36,7 +36,7 @@ def events_of(value: dict[str, list[dict[str, Any]]]) -> list[Event]:
     ]
 
 
-class Thingsboard:
+class Thingsboard(mqtt.Site):
     """compare.peer.Peer"""
 
     name = "thingsboard-gateway"
@@ -46,30 +46,19 @@ class Thingsboard:
     )
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._command = packages.mosquitto()
+        super().__init__(folder)
         self._packages = packages.python_packages("thingsboard", "thingsboard-gateway", "setuptools<81")
-        mqtt.paho()
-        self._site: list[Process] = []
-        self._broker: Process | None = None
-        self._office: Process | None = None
-        self._port = free_port()
-        self._publisher: mqtt.Publisher | None = None
-        self._subscriber: mqtt.Subscriber | None = None
 
     async def start_office(self) -> int:
         """A broker in the place of the ThingsBoard server, and a reader of what it gets."""
-        port = free_port()
-        self._office = mqtt.broker(self._command, self._folder, "office", port)
-        await self._office.answers(port)
-        self._subscriber = mqtt.Subscriber(port, TELEMETRY, events_of, (ASKED, ANSWERED, json.dumps(SESSION)))
-        return port
+        return await self._open_office(TELEMETRY, events_of, (ASKED, ANSWERED, json.dumps(SESSION)))
 
     async def start_site(self, line_port: int) -> None:
         """The gateway; the broker that the devices publish to goes on while it is killed."""
-        if self._broker is None:
-            self._broker = mqtt.broker(self._command, self._folder, "site", self._port)
-            await self._broker.answers(self._port)
+        if not self._site:  # the broker goes on while the gateway is killed
+            broker = mqtt.broker(self._command, self._folder, "site", self._port)
+            self._others.append(broker)
+            await broker.answers(self._port)
         self._configure(line_port)
         ready = self._folder / "gateway.log"
         self._site.append(
@@ -147,29 +136,3 @@ class Thingsboard:
         }  # fmt: skip
         for name, value in (("tb_gateway", gateway), ("mqtt", connector), ("logs", logs)):
             (folder / f"{name}.json").write_text(json.dumps(value))
-
-    def feed(self, event: Event) -> None:
-        """Published at QoS 1 to the site's broker."""
-        assert self._publisher is not None
-        self._publisher.publish(event)
-
-    def unacknowledged(self) -> int:
-        """Without a PUBACK of the site's broker."""
-        return self._publisher.open if self._publisher is not None else 0
-
-    async def received(self) -> list[Event]:
-        """In the order of arrival."""
-        return list(self._subscriber.events) if self._subscriber is not None else []
-
-    def site_processes(self) -> list[Process]:
-        """The gateway; the broker before it is neither killed nor counted."""
-        return self._site
-
-    async def stop(self) -> None:
-        """Ends all."""
-        for client in (self._publisher, self._subscriber):
-            if client is not None:
-                client.stop()
-        for process in (*self._site, self._broker, self._office):
-            if process is not None:
-                await process.end()

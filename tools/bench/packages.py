@@ -1,4 +1,4 @@
-"""Peers fetched on demand into build/compare: PyPI packages, and Debian's mosquitto where the system has none."""
+"""Peers fetched on demand into build/peers: PyPI packages, and Debian's mosquitto where the system has none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path("build/compare")
+FOLDER = Path("build/peers")
 DEBIAN = ("mosquitto", "libwrap0", "libdlt2", "libcjson1")
 
 
@@ -24,13 +24,15 @@ def _run(command: list[str], folder: Path, what: str) -> None:
         raise MissingError(f"{what}: {(done.stderr or done.stdout).strip()[-200:]}")
 
 
-def python_packages(name: str, *packages: str) -> Path:
-    """A folder with these packages and what they need. Raises MissingError."""
+def python_packages(name: str, *packages: str, alone: bool = False) -> Path:
+    """A folder with these packages and (unless alone) what they need. Raises MissingError."""
     folder = (FOLDER / name).resolve()
     if not (folder / ".whole").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _run([sys.executable, "-m", "pip", "install", "-q", "--target", ".", *packages], folder, name)
+        alone_too = ["--no-deps"] if alone else []
+        command = [sys.executable, "-m", "pip", "install", "-q", *alone_too, "--target", ".", *packages]
+        _run(command, folder, name)
         (folder / ".whole").touch()
     return folder
 
