@@ -31,7 +31,7 @@ from edge_agent.tests.faults.campaign import (
     script,
 )
 from edge_agent.tests.faults.nursery import Child, Nursery
-from edge_agent.tests.faults.rig import RUNNING, SEED, SOAK, Estate, Tally
+from edge_agent.tests.faults.rig import SEED, SOAK, Estate, Tally
 from edge_agent.tests.faults.tracer import OPENS, Tracer, needs_strace, threads
 from edge_agent.tests.harness import until
 
@@ -81,6 +81,7 @@ async def fail_at(at: Campaign, fault: Fault, ends: Counter[str]) -> bool:
         await until(lambda: going.done() or child.ended.done() or tracer.injected() >= enough, 60, "nothing happens")
         made.lost_at_edge(at.tally)
         await tracer.detach()
+        await until(lambda: settled(made, child), 60, "it neither runs nor ends")
         if phase == START and child.ended.done():
             refused(made, child, call, ends)
             await restarted(made)
@@ -91,26 +92,29 @@ async def fail_at(at: Campaign, fault: Fault, ends: Counter[str]) -> bool:
     return tracer.injected() > 0
 
 
+def settled(made: Estate, child: Child) -> bool:
+    """It ended, or listens; by its UDP socket: an agent that can't write its log goes on without a word."""
+    bound = (line.split()[1] for line in Path("/proc/net/udp").read_text().splitlines())
+    return child.ended.done() or any(address.endswith(f":{made.udp_port:04X}") for address in bound)
+
+
 def refused(made: Estate, child: Child, call: str, ends: Counter[str]) -> None:
     """An agent that could not start said so in one line."""
+    ends["not started"] += 1
     said = made.said().decode()
+    if call == "write":
+        assert child.ended.result() != 0  # what it had to say may have met the fault, too
+        return
     assert child.ended.result() == FAILED or (call in OPENS and child.ended.result() == MISTAKE), said
     assert "Traceback" not in said, said
     assert said.strip().splitlines()[-1].startswith("gatepost: "), said
-    ends["not started"] += 1
 
 
 async def fail_first(at: Campaign, call: str, inject: str, ends: Counter[str]) -> bool:
     """The very first start of all on a disk that fails."""
     new, tracer = at.new, Tracer(at.out)
     child = await gated(new, tracer, [call], inject)
-
-    def started() -> bool:
-        # an agent that can't write its log goes on without a word
-        silent = call == "write" and tracer.injected() >= LASTING
-        return child.ended.done() or silent or RUNNING in new.said() or b'"port up"' in new.said()
-
-    await until(started, 60, "no start")
+    await until(lambda: settled(new, child), 60, "no start")
     await tracer.detach()
     if child.ended.done():
         refused(new, child, call, ends)
