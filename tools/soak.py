@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tools.setup.checks import SUITES
 from tools.simulate import soak as nights
 
 ROOT = Path(__file__).resolve().parents[1]
-SUITES = ("protocol", "firmware", "edge_agent", "tools", "hw_tests")
 SWITCH = "GATEPOST_SOAK"
 DRILL_DEADLINE_S = 4 * 3600
 

@@ -63,6 +63,8 @@ def one(seed: int) -> Played:
 
 def _chunk(seeds: range) -> list[Played]:
     found = []
+    gc.collect()
+    gc.freeze()  # modules stay: the collector need not look through them after every seed
     for seed in seeds:
         found.append(one(seed))
         gc.collect()  # a world is full of circles

@@ -227,7 +227,7 @@ def test_only_what_was_asked_for(scene: Scene, copy: Copy) -> None:
     assert copy.check_office(Wanted(day=dt.date(2020, 1, 1), device=7)).exit_code in (0, 1)
 
 
-def test_during_ingest_and_after_kills(tmp_path: Path) -> None:
+def test_during_ingest_no_false_word(tmp_path: Path) -> None:
     """Verified again and again while events come in: never a false word."""
     done = threading.Event()
     found: list[Report] = []
