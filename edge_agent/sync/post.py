@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -16,6 +15,7 @@ from edge_agent.config import Office
 from edge_agent.errors import OfficeAwayError, OfficeSilentError, OfficeUnreachableError
 from edge_agent.sync import wire
 
+KNOCK_S = 5.0  # as long may an answer take that tells whether the way is there
 PIECE = 16_384  # bytes that are handed to the connection at once; each is a sign of life
 
 
@@ -35,7 +35,7 @@ class Post(Protocol):
         """
 
     async def reached(self) -> bool:
-        """Whether the office's address takes a connection now."""
+        """Whether the office's address answers now, whatever it says: a line that is cut behind a proxy does not."""
 
 
 class HttpPost:
@@ -49,12 +49,15 @@ class HttpPost:
         self._url = office.url
         self._path = f"/api/v1/sites/{site}"
         self._http: aiohttp.ClientSession | None = None
+        self._knock: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Raises OSError or ssl.SSLError when ca_file is no good."""
+        tls = await self._tls()
+        self._knock = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, ssl=tls))
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=60, ssl=await self._tls(), socket_factory=self._socket
+                limit=0, keepalive_timeout=60, ssl=tls, socket_factory=self._socket
             ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._office.connect_timeout_s),
             headers={"Content-Type": "application/cbor"},
@@ -62,8 +65,9 @@ class HttpPost:
 
     async def stop(self) -> None:
         """Closes the connections."""
-        if self._http is not None:
-            await self._http.close()
+        for session in (self._knock, self._http):
+            if session is not None:
+                await session.close()
 
     async def send(self, body: bytes, what: str = "batches", /) -> tuple[int, bytes]:
         """See Post."""
@@ -81,18 +85,14 @@ class HttpPost:
 
     async def reached(self) -> bool:
         """See Post."""
-        parts = urlsplit(self._url)
-        if not parts.hostname:
-            return False
+        # A connection of its own: one that is kept may be dead.
+        assert self._knock is not None
+        limit = aiohttp.ClientTimeout(total=min(self._office.connect_timeout_s, KNOCK_S))
         try:
-            async with asyncio.timeout(self._office.connect_timeout_s):
-                _, writer = await asyncio.open_connection(
-                    parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-                )
-        except (OSError, TimeoutError):
+            async with self._knock.get(f"{self._url}/healthz", timeout=limit, allow_redirects=False):
+                return True
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return False
-        writer.transport.abort()
-        return True
 
     async def _tls(self) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
         if self._office.ca_file is None:
