@@ -126,6 +126,7 @@ class Rotation:
         pause_s = self._clock.real_s(self._retry_ms)
         while self._row.epoch < wanted and not self.problem and self._clock.now_ms() < end_ms:
             self.tell(again=True)
+            waiting.clear()  # a refusal may be withdrawn (greeted) before this task hears of it
             try:
                 async with asyncio.timeout(pause_s):
                     await waiting.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 
 from edge_agent import own_events, rotation, runs
+from edge_agent.clock import Clock
 from edge_agent.errors import CommandRefusedError, ConfigError
+from edge_agent.store.keys import KeyRow
+from edge_agent.tests.harness import until
 from edge_agent.tests.pump import AFTER, BEFORE, Pump, pump
 from firmware.tests.peer import DEVICE, EPOCH_MS, LINK_KEY
 from firmware.tests.test_rekey import NEW_KEY, RotatingLab
@@ -337,3 +341,19 @@ async def test_provisioned_anew_after_a_rotation(folder: Path) -> None:
             edge.restart()
         edge.write_devices({DEVICE: (other, 2)})
         edge.agent = edge._start()
+
+
+async def test_a_refusal_that_is_withdrawn_at_once_does_not_spin() -> None:
+    """Found by seed 4413 of the simulation: whoever waited for the rotation then kept the event loop for itself."""
+    sent: list[Any] = []
+    row = KeyRow(DEVICE, 1, b"", 1, LINK_KEY, None, None)
+    one = rotation.Rotation(
+        Clock(), row, 20, lambda entry: entry.done(), lambda message: sent.append(message) is None, lambda: 7,
+        lambda _: None,
+    )  # fmt: skip
+    waiting = asyncio.create_task(one.rotate(100))
+    await until(lambda: sent)
+    one.answered(messages.Result(7, 1, "busy"))
+    one.greeted()  # the device began again before the waiting one heard of the refusal
+    assert await waiting == (2, False)
+    assert len(sent) <= 8, "told more often than every 20 ms"

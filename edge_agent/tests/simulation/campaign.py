@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections import Counter
@@ -16,6 +17,7 @@ from edge_agent.tests.simulation import faults
 from edge_agent.tests.simulation.world import Played, play
 
 CHUNK = 50
+LIMIT_S = 60.0  # processor time of a seed that ordinarily takes 0.03 s
 COMMAND = "python -m edge_agent.tests.simulation"
 
 
@@ -53,12 +55,21 @@ def replay(seed: int) -> str:
 
 
 def one(seed: int) -> Played:
-    """A seed; what breaks the simulation itself counts as a violation, too."""
+    """A seed; what breaks the simulation itself, or never ends, counts as a violation, too."""
+    before = signal.signal(signal.SIGVTALRM, _endless)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
     try:
         return play(seed)
     except Exception:  # noqa: BLE001 - told with its seed
         problem = traceback.format_exc(limit=-3).strip()
         return Played(seed, f"the simulation broke: {problem}", "", 0.0, 0, Counter(), Counter())
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _endless(*_: object) -> None:
+    raise RuntimeError(f"not at its end after {LIMIT_S:g} s of processor time")
 
 
 def _chunk(seeds: range) -> list[Played]:
