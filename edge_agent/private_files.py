@@ -15,8 +15,11 @@ FOLDER, FILE = 0o700, 0o600
 
 def check_folder(folder: Path) -> None:
     """data_dir and what lies in it are its owner's alone, or absent. Raises ConfigError with the remedy, StoreError."""
-    if not folder.exists():
-        return
+    try:
+        if not folder.exists():
+            return
+    except OSError as error:
+        raise _unreachable(folder, "data_dir", error) from error
     if not folder.is_dir():
         raise ConfigError(str(folder), None, "data_dir", "is no folder")
     _check(folder, "data_dir", FOLDER)
@@ -79,5 +82,11 @@ def _check(path: Path, what: str, right: int) -> None:
         found = path.stat()
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise _unreachable(path, what, error) from error
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(path.name, None, what, f"is open to other users; right is: chmod {right:o} {path}")
+
+
+def _unreachable(path: Path, what: str, error: OSError) -> ConfigError:
+    return ConfigError(str(path), None, what, f"can't be reached by this user: {error.strerror}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -113,6 +114,25 @@ def test_root_leaves_nothing_where_another_user_works(tmp_path: Path) -> None:
     os.chown(tmp_path / "data", 65_534, 65_534)
     with pytest.raises(ConfigError, match="sudo -u nobody gatepost"):
         private_files.check_user(tmp_path / "data")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_another_user_may_not_enter_is_said_in_one_line(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "data").mkdir(parents=True)
+    closed.chmod(0o700)
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom edge_agent import private_files\n"
+        "from edge_agent.errors import ConfigError\nos.setgroups([])\nos.setgid(65534)\nos.setuid(65534)\n"
+        "for look in (private_files.check_folder, private_files.check_file):\n"
+        "    try:\n        look(Path(sys.argv[1]))\n"
+        "    except ConfigError as error:\n        print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(closed / "data")], capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    assert done.stdout.count("can't be reached by this user: Permission denied") == 2, done
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
