@@ -20,7 +20,7 @@ from edge_agent.store import wal
 FILE_NAME = "edge.sqlite"
 LOCK_NAME = "agent.lock"
 # The lock of an agent that was killed a moment ago may still be there, one that has just begun has not said who it is.
-PATIENCE_S = 1.0
+PATIENCE_S = 3.0
 LEAST_SQLITE = (3, 51, 3)  # older ones can lose commits when a WAL is reset under a second connection
 INCREMENTAL = 2  # of PRAGMA auto_vacuum: pages that become free can be given back in small steps
 CONVERT_BYTES = 32 << 20  # a larger store is not converted at the start, which would take too long
