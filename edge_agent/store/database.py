@@ -179,7 +179,7 @@ def own(folder: Path) -> IO[str]:
             holder = lock.read(20).strip() or "unknown"
             lock.close()
             raise StoreError(f"another agent (process {holder}) already uses this data_dir: stop it first")
-        time.sleep(0.02)
+        time.sleep(0.02)  # asks again, until the deadline above; the event loop does not run yet
     if os.geteuid() == 0:  # root restores what the service's user goes on with
         os.fchown(lock.fileno(), folder.stat().st_uid, folder.stat().st_gid)
     lock.seek(0)

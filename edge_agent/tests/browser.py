@@ -25,7 +25,7 @@ def skip_by_word(what: str) -> None:
     if os.environ.get("GATEPOST_NO_BROWSER") == "1":
         told = f"GATEPOST_NO_BROWSER=1: {what} was NOT looked at in a browser"
         warnings.warn(told, stacklevel=2)
-        pytest.skip(told, allow_module_level=True)
+        pytest.skip(told, allow_module_level=True)  # the user said so; a missing browser fails in chromium()
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from edge_agent.tests.harness import Site
 
 OFFICE = '[office]\nurl = "http://127.0.0.1:9"\ntoken_file = "token"\n'
 
+# Changing the user of a process or file is root's alone; CI runs as root and tries it.
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user or give a folder away")
+
 
 def started(tmp_path: Path) -> Site:
     """A site whose agent ran once: its folder holds everything that ever stands there."""
@@ -87,7 +90,7 @@ async def as_nobody(site: Site, paths: list[str]) -> str:
     return said.decode()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@as_root
 def test_another_user_can_read_none_of_it(tmp_path: Path) -> None:
     """Really tried by a process of the user nobody, while the agent runs; the folders above are open to it."""
     site = started(tmp_path)
@@ -105,7 +108,7 @@ def test_another_user_can_read_none_of_it(tmp_path: Path) -> None:
     assert len(lines) == 2 * len(names)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@as_root
 def test_root_leaves_nothing_where_another_user_works(tmp_path: Path) -> None:
     """Files of root there would stop the service at its next start."""
     private_files.check_user(tmp_path / "none yet")
@@ -116,7 +119,7 @@ def test_root_leaves_nothing_where_another_user_works(tmp_path: Path) -> None:
         private_files.check_user(tmp_path / "data")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@as_root
 def test_what_another_user_may_not_enter_is_said_in_one_line(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     (closed / "data").mkdir(parents=True)

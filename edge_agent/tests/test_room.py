@@ -48,6 +48,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         [mount, "-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs", str(place)], capture_output=True, check=False
     )
     if not done or done.returncode:
+        # Mounting takes root: a container without it can have no disk of its own size.
         pytest.skip("SKIPPED LOUDLY: no tmpfs can be mounted here, a really full disk was not tried")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)

@@ -85,6 +85,7 @@ async def test_the_real_process_is_ready_feeds_and_stops(
     wire.close()
 
 
+# The sleep is the fault: an event loop that hangs while the other threads go on.
 HANGING = """
 import asyncio, sys, time
 from edge_agent.daemon import run
@@ -92,7 +93,7 @@ async def main():
     going = asyncio.create_task(run(sys.argv[1]))
     while sys.stdin not in (await asyncio.to_thread(__import__("select").select, [sys.stdin], [], []))[0]: pass
     print("hanging", flush=True)
-    while True: time.sleep(0.01)   # the loop is busy, every other thread goes on
+    while True: time.sleep(0.01)  # the fault that is tried: a loop that hangs
 asyncio.run(main())
 """
 

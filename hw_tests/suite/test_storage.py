@@ -82,7 +82,7 @@ def test_resets_say_their_cause(target: SerialTarget) -> None:
     # an ESP32 calls machine.reset() a hard reset or a power-on, by its version
     assert target.value(cause) in (RESET_CAUSES["hard"], RESET_CAUSES["power"])
     # The sleep is the fault: a program that hangs on the device, until its watchdog bites.
-    target.console.restart_to_prompt("import machine, time\nw = machine.WDT(timeout=2000)\ntime.sleep(60)")
+    target.console.restart_to_prompt("import machine, time\nw = machine.WDT(timeout=2000)\ntime.sleep(60)")  # the hang
     assert target.value(cause) == RESET_CAUSES["watchdog"]
 
 

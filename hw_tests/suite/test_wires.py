@@ -81,7 +81,7 @@ def test_relays_fall_off_at_a_reset(target: SerialTarget) -> None:
     # One at a time: nobody drives both. The sleep is a program that hangs, until its watchdog bites.
     for (_, out, _), dies in zip(
         relays,
-        ("machine.reset()", "w = machine.WDT(timeout=1000)\nimport time\ntime.sleep(60)"),
+        ("machine.reset()", "w = machine.WDT(timeout=1000)\nimport time\ntime.sleep(60)"),  # the hang
         strict=True,
     ):
         on = target.run(f"import machine\nfrom machine import Pin\nr = Pin({out}, Pin.OUT, value=1)\n" + reading)

@@ -60,6 +60,7 @@ def one(seed: int) -> Played:
     signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
     try:
         return play(seed)
+    # Whatever a world raises is what the campaign looks for: it fails the run, with seed and traceback.
     except Exception:  # noqa: BLE001 - told with its seed
         problem = traceback.format_exc(limit=-3).strip()
         return Played(seed, f"the simulation broke: {problem}", "", 0.0, 0, Counter(), Counter())

@@ -301,6 +301,7 @@ def test_the_way_to_the_office_step_by_step(tmp_path: Path) -> None:
             assert seen()[0].key == expected
 
 
+# Changing the user of a process or file is root's alone; CI runs as root and tries it.
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_root_looks_with_the_eyes_of_the_agents_user() -> None:
     nobody = pwd.getpwnam("nobody")

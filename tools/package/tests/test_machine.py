@@ -96,9 +96,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def install(machine: Machine, package: Path) -> tuple[int, str]:
     """dpkg -i -> (exit code, what it printed)."""
-    path = machine.copy(package, "/root/gatepost.deb")
+    path = machine.copy(package, "/var/tmp/gatepost.deb")
     said = machine.run("sh", "-c", f"dpkg -i {path}; echo ={'$'}?")
-    (machine.root / "root/gatepost.deb").unlink()
+    (machine.root / path.lstrip("/")).unlink()
     return int(said.rpartition("=")[2]), said
 
 
