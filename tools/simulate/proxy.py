@@ -8,11 +8,10 @@ import socket
 import struct
 
 _CHUNK = 65536
-_STOP_S = 5.0
-_RESET = struct.pack("ii", 1, 0)
+RESET = struct.pack("ii", 1, 0)
 
 
-class _Way:
+class Way:
     """One direction of one connection; spoiled: bytes of it were swallowed, so nothing more may pass."""
 
     def __init__(self, *, answers: bool) -> None:
@@ -25,6 +24,7 @@ class LineProxy:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
+        self._port = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._spoiled: set[asyncio.StreamWriter] = set()  # their answers were lost: mend() breaks them
@@ -39,21 +39,22 @@ class LineProxy:
 
     @property
     def port(self) -> int:
-        """The port to connect to."""
-        if self._server is None:
+        """The port to connect to; stays the same over stop() and start()."""
+        if not self._port:
             raise RuntimeError("the proxy has not been started")
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._port
 
     async def start(self) -> None:
-        """Listens on a free port of this machine."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        """Listens on a free port of this machine, or again on the one it had."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = int(self._server.sockets[0].getsockname()[1])
 
     def cut(self) -> None:
         """The line is gone: connections break in the middle, new ones are reset."""
         self._down = True
         for writer in list(self._open):
             self.broken += 1
-            _reset(writer)
+            reset(writer)
 
     def freeze(self) -> None:
         """The line is half open: bytes vanish, nobody is told. Connections that lost some stay silent for ever."""
@@ -68,18 +69,18 @@ class LineProxy:
         self._down = self._frozen = self._deaf = False
         for writer in list(self._spoiled):
             self.broken += 1
-            _reset(writer)
+            reset(writer)
         self._spoiled.clear()
 
     async def stop(self) -> None:
-        """Ends everything."""
+        """Ends everything; connections are refused then."""
         if self._server is not None:
             self._server.close()
         for writer in list(self._open):
-            _reset(writer)
-        # with both ends gone the pumps come to their end by themselves
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_STOP_S)
+            reset(writer)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -89,26 +90,30 @@ class LineProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._down:
             self.refused += 1
-            _reset(writer)
+            reset(writer)
             return
         self.passed += 1
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
-            _reset(writer)
+            reset(writer)
             return
         pumps = [
-            asyncio.create_task(self._pump(reader, far_writer, _Way(answers=False))),
-            asyncio.create_task(self._pump(far_reader, writer, _Way(answers=True))),
+            asyncio.create_task(self._pump(reader, far_writer, Way(answers=False))),
+            asyncio.create_task(self._pump(far_reader, writer, Way(answers=True))),
         ]
         self._open.update((writer, far_writer))
-        await asyncio.wait(pumps)
-        self._open.difference_update((writer, far_writer))
-        self._spoiled.discard(writer)
-        for end in (writer, far_writer):
-            end.close()
+        try:
+            await asyncio.wait(pumps)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            self._open.difference_update((writer, far_writer))
+            self._spoiled.discard(writer)
+            for end in (writer, far_writer):
+                end.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: _Way) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK):
                 if self._deaf and way.answers:
@@ -125,10 +130,10 @@ class LineProxy:
                 writer.write_eof()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Closes as a cut line does: with a reset instead of a farewell."""
     end = writer.get_extra_info("socket")
     if end is not None:
         with contextlib.suppress(OSError):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     writer.transport.abort()

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from edge_agent.tests.proxy import Proxy
 from tools.simulate.proxy import LineProxy
 
 
@@ -91,6 +92,22 @@ async def test_answers_lost() -> None:
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await asyncio.wait_for(reader.readexactly(1), 5)
     assert await ask(proxy.port, b"on") == b"ok"
+    writer.close()
+    await proxy.stop()
+    server.close()
+
+
+async def test_what_comes_while_something_else_is_on_its_way_arrives_too() -> None:
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    proxy = Proxy(server.sockets[0].getsockname()[1], delay_s=0.01)
+    await proxy.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    for number in range(200):
+        writer.write(number.to_bytes(2, "big"))
+        await asyncio.sleep(0)  # in pieces, faster than the delay lets them through
+        if number % 20 == 19:
+            await asyncio.wait_for(reader.readexactly(40), 5)
+    assert proxy.bytes_up == 400
     writer.close()
     await proxy.stop()
     server.close()

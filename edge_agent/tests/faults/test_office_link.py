@@ -6,6 +6,7 @@ Quick: each fault a few times; GATEPOST_SOAK=1: a hundred and more, in seeded or
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from edge_agent.tests.faults.nursery import Nursery
 from edge_agent.tests.faults.rig import SEED, SOAK, Estate, Tally, estate
 from edge_agent.tests.harness import until
 from edge_agent.tests.proxy import CHUNK, Proxy
+from tools.simulate.proxy import Way, reset
 
 pytestmark = pytest.mark.soak
 
@@ -36,19 +38,21 @@ class LosingProxy(Proxy):
         super().__init__(target)
         self.lose = self.lost = 0
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
-        if up:
-            await super()._pass(reader, writer, up=up)
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
+        if not way.answers:
+            await super()._pump(reader, writer, way)
             return
-        while data := await reader.read(CHUNK):
-            if self.lose:
-                self.lose -= 1
-                self.lost += 1
-                raise ConnectionResetError
-            await self._flowing.wait()
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(CHUNK):
+                if self.lose:
+                    self.lose -= 1
+                    self.lost += 1
+                    reset(writer)
+                    return
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
 
 
 async def load(made: Estate, rng: random.Random) -> None:
