@@ -20,6 +20,7 @@ from edge_agent.clock import Clock
 from edge_agent.daemon import Agent
 from edge_agent.store.events import Row
 from edge_agent.tests.device import Device
+from tools.simulate.processes import end_with_parent
 
 OWN = 1
 
@@ -129,6 +130,7 @@ class Process:
                 str(self._site.config_path),
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": path},
+                preexec_fn=end_with_parent,  # a test that fails leaves no agent behind
             )
 
     async def kill(self) -> None:

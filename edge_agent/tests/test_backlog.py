@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -28,14 +27,6 @@ from edge_agent.tests.harness import Process, Site, until
 from edge_agent.tests.office import Office
 from edge_agent.tests.proxy import Proxy
 from edge_agent.timing import UNKNOWN_MS
-
-
-@pytest.fixture
-async def office() -> AsyncIterator[Office]:
-    office = Office()
-    await office.start()
-    yield office
-    await office.stop()
 
 
 def uploader_of(agent: Agent) -> Uploader:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import apsw
+import pytest
 
 from edge_agent.identity import verify
 from edge_agent.integrity import tree
@@ -24,6 +26,19 @@ from gatelink import events
 
 LEAVES = Leaves("s1", "e1")
 OLD = Path(__file__).parent / "databases"
+
+
+@pytest.fixture
+def site(tmp_path: Path, office: Office) -> Site:
+    """One whose heads go out at once."""
+    return Site(tmp_path, office=office.config(head_pause_s=0))
+
+
+@pytest.fixture
+async def wire(site: Site) -> AsyncIterator[PtyWire]:
+    made = PtyWire(site.link)
+    yield made
+    made.close()
 
 
 def store(site: Site) -> apsw.Connection:
@@ -72,11 +87,8 @@ def signed_through(office: Office) -> int:
     return int(office.heads[-1]["first_pos"] + office.heads[-1]["size"] - 1) if office.heads else 0
 
 
-async def test_heads_follow_what_is_delivered(tmp_path: Path) -> None:
-    office = Office()
-    await office.start()
-    site = Site(tmp_path, office=office.config(head_pause_s=0))
-    device, wire = site.devices[0], PtyWire(site.link)
+async def test_heads_follow_what_is_delivered(site: Site, office: Office, wire: PtyWire) -> None:
+    device = site.devices[0]
     async with site.agent() as agent:
         assert agent.keeper is not None
         await sync(device, wire)
@@ -95,8 +107,6 @@ async def test_heads_follow_what_is_delivered(tmp_path: Path) -> None:
         assert found["key"] == agent.identity.fingerprint
     state = check(site)
     assert state.size == trees.prunable_through(store(site)) >= 60
-    wire.close()
-    await office.stop()
 
 
 async def test_only_what_every_lane_has_delivered(tmp_path: Path) -> None:
@@ -131,14 +141,13 @@ async def test_only_what_every_lane_has_delivered(tmp_path: Path) -> None:
     assert trees.prunable_through(connection) == 0
 
 
-async def test_killed_at_any_moment_the_tree_is_that_of_the_rows(tmp_path: Path) -> None:
+async def test_killed_at_any_moment_the_tree_is_that_of_the_rows(
+    site: Site, office: Office, wire: PtyWire
+) -> None:
     seed = 11
     print("seed", seed)
     rng = random.Random(seed)
-    office = Office()
-    await office.start()
-    site = Site(tmp_path, office=office.config(head_pause_s=0))
-    device, wire = site.devices[0], PtyWire(site.link)
+    device = site.devices[0]
     agent = Process(site)
     await agent.start()
     kills = 6
@@ -159,15 +168,10 @@ async def test_killed_at_any_moment_the_tree_is_that_of_the_rows(tmp_path: Path)
     numbers = [head["number"] for head in office.heads]
     print(kills, "kills,", len(numbers), "heads")
     assert numbers == list(range(1, len(numbers) + 1))
-    wire.close()
-    await office.stop()
 
 
-async def test_proofs_of_pruned_rows(tmp_path: Path) -> None:
-    office = Office()
-    await office.start()
-    site = Site(tmp_path, office=office.config(head_pause_s=0))
-    device, wire = site.devices[0], PtyWire(site.link)
+async def test_proofs_of_pruned_rows(site: Site, office: Office, wire: PtyWire) -> None:
+    device = site.devices[0]
     async with site.agent() as agent:
         await sync(device, wire)
         for count in (300, 5):
@@ -200,14 +204,13 @@ async def test_proofs_of_pruned_rows(tmp_path: Path) -> None:
     for size in range(1, state.size):
         proof = tree.consistency_proof(size, state.size, node)
         assert tree.consistent(size, state.size, wanted(rows, size).root(), root, proof)
-    wire.close()
-    await office.stop()
 
 
-async def test_a_row_taken_from_the_log_leaves_a_gap_that_is_stated(tmp_path: Path) -> None:
-    office = Office()
-    site = Site(tmp_path)
-    device, wire = site.devices[0], PtyWire(site.link)
+async def test_a_row_taken_from_the_log_leaves_a_gap_that_is_stated(
+    site: Site, office: Office, wire: PtyWire
+) -> None:
+    site.write()  # no office yet
+    device = site.devices[0]
     async with site.agent():
         await sync(device, wire)
         for _ in range(9):
@@ -216,7 +219,6 @@ async def test_a_row_taken_from_the_log_leaves_a_gap_that_is_stated(tmp_path: Pa
     gone = site.rows()[1]
     with store(site) as connection:
         connection.execute("DELETE FROM log WHERE pos = ?", (gone.pos,))
-    await office.start()
     site.write(office=office.config(head_pause_s=0))
     async with site.agent() as agent:
         await until(
@@ -225,16 +227,13 @@ async def test_a_row_taken_from_the_log_leaves_a_gap_that_is_stated(tmp_path: Pa
         assert agent.keeper is not None
         assert trees.node(agent.database.writer, 0, gone.pos - 1) == LEAVES.gap(gone.pos)
     assert gone.pos not in office.rows
-    wire.close()
-    await office.stop()
 
 
-async def test_an_office_that_does_not_take_heads_stops_nothing_else(tmp_path: Path) -> None:
-    office = Office()
+async def test_an_office_that_does_not_take_heads_stops_nothing_else(
+    site: Site, office: Office, wire: PtyWire
+) -> None:
     office.head_status = 404
-    await office.start()
-    site = Site(tmp_path, office=office.config(head_pause_s=0))
-    device, wire = site.devices[0], PtyWire(site.link)
+    device = site.devices[0]
     async with site.agent() as agent:
         assert agent.keeper is not None
         await sync(device, wire)
@@ -249,15 +248,12 @@ async def test_an_office_that_does_not_take_heads_stops_nothing_else(tmp_path: P
         await until(lambda: office.heads, 20)
         await until(lambda: not agent.keeper.problem)
     check(site)
-    wire.close()
-    await office.stop()
 
 
-async def test_an_office_that_lost_heads_is_named_and_gets_its_proof(tmp_path: Path) -> None:
-    office = Office()
-    await office.start()
-    site = Site(tmp_path, office=office.config(head_pause_s=0))
-    device, wire = site.devices[0], PtyWire(site.link)
+async def test_an_office_that_lost_heads_is_named_and_gets_its_proof(
+    site: Site, office: Office, wire: PtyWire
+) -> None:
+    device = site.devices[0]
     async with site.agent() as agent:
         await sync(device, wire)
         for _ in range(3):
@@ -273,15 +269,10 @@ async def test_an_office_that_lost_heads_is_named_and_gets_its_proof(tmp_path: P
         assert agent.keeper is not None
         await until(lambda: agent.keeper.findings)
         assert agent.keeper.findings == ["office_lost"]
-    wire.close()
-    await office.stop()
 
 
-async def test_a_restored_store_goes_on_with_a_new_tree(tmp_path: Path) -> None:
-    office = Office()
-    await office.start()
-    site = Site(tmp_path, office=office.config(head_pause_s=0))
-    device, wire = site.devices[0], PtyWire(site.link)
+async def test_a_restored_store_goes_on_with_a_new_tree(site: Site, office: Office, wire: PtyWire) -> None:
+    device = site.devices[0]
     async with site.agent():
         await sync(device, wire)
         for _ in range(300):
@@ -298,27 +289,17 @@ async def test_a_restored_store_goes_on_with_a_new_tree(tmp_path: Path) -> None:
         device.mint(events.SOS, None)
         await sync(device, wire)
         await until(lambda: office.heads and office.heads[-1]["first_pos"] > far)
-        await until(lambda: office.heads[-1]["first_pos"] + office.heads[-1]["size"] > max(office.rows))
-    wire.close()
-    await office.stop()
+        await until(lambda: signed_through(office) >= max(office.rows))
 
 
-async def test_a_damaged_tree_stops_no_event(tmp_path: Path) -> None:
-    office = Office()
-    await office.start()
-    site = Site(tmp_path, office=office.config(head_pause_s=0))
-    device, wire = site.devices[0], PtyWire(site.link)
+async def test_a_damaged_tree_stops_no_event(site: Site, office: Office, wire: PtyWire) -> None:
+    device = site.devices[0]
     for damage in ("UPDATE tree SET frontier = x'00'", "DELETE FROM tree", "UPDATE tree SET size = 77"):
         async with site.agent():
             device.mint(events.SOS, None)
             await sync(device, wire)
             await until(lambda: device.last_seq in office.of(7))
-            await until(
-                lambda: (
-                    office.heads
-                    and office.heads[-1]["first_pos"] + office.heads[-1]["size"] > max(office.rows)
-                )
-            )
+            await until(lambda: signed_through(office) >= max(office.rows))
         with store(site) as connection:
             connection.execute(damage)
         before = max(office.rows)
@@ -326,18 +307,11 @@ async def test_a_damaged_tree_stops_no_event(tmp_path: Path) -> None:
         async with site.agent():
             device.mint(events.SOS, None)
             await sync(device, wire)
-            await until(
-                lambda: (
-                    office.heads
-                    and office.heads[-1]["first_pos"] + office.heads[-1]["size"] > max(office.rows)
-                )
-            )
+            await until(lambda: signed_through(office) >= max(office.rows))
             assert office.heads[0]["first_pos"] == before + 1
         office.heads.clear()
         with store(site) as connection:  # what it goes on from is not this office's business here
             connection.execute("DELETE FROM head")
-    wire.close()
-    await office.stop()
 
 
 def test_an_old_store_begins_behind_what_it_has_delivered(tmp_path: Path) -> None:

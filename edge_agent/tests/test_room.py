@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -28,14 +28,6 @@ from gatelink import cbor
 OLD = Path(__file__).parent / "databases"
 DISK_KIND = 86
 LIMITS = "[disk]\nreserve_mb = 2\nballast_mb = 1\n"
-
-
-@pytest.fixture
-async def office() -> AsyncIterator[Office]:
-    office = Office()
-    await office.start()
-    yield office
-    await office.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import datetime
 import ipaddress
 import random
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ from edge_agent.tests.device import Device, PtyWire, sync
 from edge_agent.tests.harness import OWN, Site, until
 from edge_agent.tests.office import Office
 from gatelink import events
-
-
-@pytest.fixture
-async def office() -> AsyncIterator[Office]:
-    office = Office()
-    await office.start()
-    yield office
-    await office.stop()
 
 
 def complete(office: Office, device: Device) -> bool:

@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 _MAX_ANSWER = 16 * 1024 * 1024
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: SIGTERM when the conductor is gone, however it went; a stray agent would keep the ports locked."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -78,7 +78,7 @@ class Child:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 # a Ctrl-C at the terminal is the conductor's to handle
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
         deadline = asyncio.get_running_loop().time() + START_DEADLINE_S
         while asyncio.get_running_loop().time() < deadline:
