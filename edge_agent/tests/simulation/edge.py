@@ -26,6 +26,7 @@ from edge_agent.tests.simulation.clock import LIFE, START_MS, Life, VirtualLoop
 from edge_agent.tests.simulation.device import Device
 from edge_agent.tests.simulation.disk import CrashedError, Disk, real_folder
 from edge_agent.tests.simulation.line import OfficeWay
+from edge_agent.tests.simulation.machine import Machine
 from edge_agent.tests.simulation.outside import FILE, Datagrams, SimulatedOutside, SimulatedSerial
 from edge_agent.tests.simulation.truth import Truth, short
 
@@ -67,7 +68,7 @@ def empty_store() -> bytes:
     return found
 
 
-class Edge:
+class Edge(Machine):
     """One machine with its disk and clock, and the agent that runs there now, if any."""
 
     def __init__(
@@ -82,18 +83,10 @@ class Edge:
         disturbed: Callable[[], None],
         **settings: Any,
     ) -> None:
-        self.disturbed = disturbed
-        self.loop = loop
-        self.rng = rng
-        self.truth = truth
+        super().__init__("edge", loop, rng, truth, count, trace, disturbed)
         self.devices = devices
         self.way = way
-        self.count = count
-        self.trace = trace
-        self.disk = Disk(rng, lambda what: count.update([f"edge {what}"]))
-        self.disk.on_crash = self._crashed
         self.disk.put(FILE, empty_store())
-        self.life: Life | None = None
         self.agent: Agent | None = None  # while it runs; not while it stops
         self.database: Database
         self.down_until_ms = 0.0
@@ -168,29 +161,14 @@ class Edge:
         if not life.dead and not task.cancelled() and self.agent is not None:
             self.truth.wrong(f"a part of the agent ended by itself: {task.exception()!r}")
 
-    def end(self, restart_ms: float, *, power: bool) -> None:
-        """SIGKILL, or with the power; again after restart_ms."""
-        if self.life is None:
-            return
-        self.disk.crash(power=power)
-        self._gone(restart_ms)
-
-    def _crashed(self) -> None:
-        """The disk saw the end come in the middle of a write."""
-        self.count["edge crash in a write"] += 1
-        self._gone(self.rng.uniform(500, 15_000))
-
     def _gone(self, restart_ms: float) -> None:
-        assert self.life is not None
-        self.trace("edge", "is gone")
-        self.disturbed()
-        self.life.end()
-        self.life = self.agent = None
-        self.datagrams = None
+        self.down_until_ms = max(self.down_until_ms, self.loop.ms + restart_ms)
+        super()._gone(restart_ms + 1)
+
+    def _forget(self) -> None:
+        self.agent = self.datagrams = None
         self.serials.clear()
         self.truth.fresh.clear()
-        self.down_until_ms = max(self.down_until_ms, self.loop.ms + restart_ms)
-        self.loop.after_ms(restart_ms + 1, self.start)
 
     def stop(self, restart_ms: float) -> None:
         """SIGTERM, then a start."""

@@ -15,6 +15,7 @@ from edge_agent.sync.wire import MAGIC
 from edge_agent.tests.simulation.clock import LIFE, START_MS, Life, VirtualLoop
 from edge_agent.tests.simulation.disk import CrashedError, Disk, real_folder
 from edge_agent.tests.simulation.line import OfficeWay
+from edge_agent.tests.simulation.machine import Machine
 from edge_agent.tests.simulation.truth import Truth, short
 from tools.office.batch import MAX_BODY, Batch
 from tools.office.config import Config, Name, Site
@@ -62,7 +63,7 @@ def empty_store() -> bytes:
     return found
 
 
-class Office:
+class Office(Machine):
     """One machine with its disk, and the server that runs there now, if any."""
 
     def __init__(
@@ -75,18 +76,10 @@ class Office:
         trace: Callable[..., None],
         disturbed: Callable[[], None],
     ) -> None:
-        self.disturbed = disturbed
-        self.loop = loop
-        self.rng = rng
-        self.truth = truth
-        self.count = count
-        self.trace = trace
+        super().__init__("office", loop, rng, truth, count, trace, disturbed)
         self.way = OfficeWay(loop, rng, count, self._arrived)
         self.way.listening = lambda: self.service is not None
-        self.disk = Disk(rng, lambda what: count.update([f"office {what}"]))
-        self.disk.on_crash = self._crashed
         self.disk.put(FILE, empty_store())
-        self.life: Life | None = None
         self.service: Service | None = None
         self.store: SimulatedStore | None = None
         self.take_ms = (1.0, 20.0)
@@ -140,23 +133,8 @@ class Office:
             self.service is not None and not self.disk.failing and self.way.fine and self.after_commit_ms < 1
         )
 
-    def end(self, restart_ms: float, *, power: bool) -> None:
-        """SIGKILL, or with the power; again after restart_ms."""
-        if self.life is not None:
-            self.disk.crash(power=power)
-            self._gone(restart_ms)
-
-    def _crashed(self) -> None:
-        self.count["office crash in a write"] += 1
-        self._gone(self.rng.uniform(500, 15_000))
-
-    def _gone(self, restart_ms: float) -> None:
-        assert self.life is not None
-        self.trace("office", "is gone")
-        self.disturbed()
-        self.life.end()
-        self.life = self.service = self.store = None
-        self.loop.after_ms(restart_ms, self.start)
+    def _forget(self) -> None:
+        self.service = self.store = None
 
     def _arrived(self, body: bytes, what: str, answer: asyncio.Future[tuple[int, bytes]] | None) -> None:
         if self.service is None or self.life is None:
