@@ -49,7 +49,8 @@ class Docking:
             port.known = self._sessions.__contains__
             port.on_look = self.look
             port.on_heard = self.heard
-            port.on_lost = self._lost
+            port.on_lost = self._end
+            port.on_problem = _said
             port.tell = partial(self.describe, port)
 
     def heard(self, dock: Dock, device: int) -> None:
@@ -80,11 +81,6 @@ class Docking:
             return None
         return session
 
-    def _lost(self, dock: Dock) -> None:
-        if dock.problem:
-            _log.info("dock not to be used", dock=dock.label, why=dock.problem)
-        self._end(dock)
-
     def _end(self, dock: Dock) -> None:
         stay = self._stays.get(dock)
         if stay is None:
@@ -100,7 +96,8 @@ class Docking:
             return
         self._stays[dock] = stay._replace(released=True)
         name = dock.label.encode()[-MAX_NAME:].decode(errors="ignore")
-        taken = session.acked_seq - stay.since_seq
+        # A hello may move the watermark back (a journal that was replaced): nothing of that was taken here.
+        taken = max(session.acked_seq - stay.since_seq, 0)
         _log.info("released", dock=dock.label, device=session.device, events=taken)
         self._record(own_events.own(own_events.DOCKED, session.device, name, taken))
 
@@ -131,6 +128,10 @@ class Docking:
             name=session.config.name or str(session.device),
             to_go=to_go,
         )
+
+
+def _said(dock: Dock) -> None:
+    _log.info("dock not to be used", dock=dock.label, why=dock.problem)
 
 
 def _shown(

@@ -74,7 +74,7 @@ class Job(NamedTuple):
     """Other work for the writer, inside the group's transaction; `done` runs on the loop after the commit."""
 
     apply: Callable[[apsw.Connection], None]
-    done: Callable[[], None]
+    done: Callable[[], None] = lambda: None
 
 
 Entry = Received | Own | Job | NewEpoch | Revoked | Restated

@@ -279,7 +279,7 @@ class Session:
                 loose.save(connection, still)
                 loose.drop(connection, done)
 
-            self._shared.submit(Restated(tuple(rows), Job(apply, _nothing)))
+            self._shared.submit(Restated(tuple(rows), Job(apply)))
 
     def _undecodable(self, plaintext: bytes, reason: str, now_ms: int) -> None:
         """Authentic, but no message of this version: events among them are kept raw, all else is skipped."""
@@ -394,10 +394,6 @@ class Session:
         if self.online and (quiet or (self.port is not None and self.port.silent(self.device))):
             self.online = False
             self._shared.offline(self.device)
-
-
-def _nothing() -> None:
-    return None
 
 
 def _surveyed(message: Events) -> Survey | None:

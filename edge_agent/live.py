@@ -21,7 +21,7 @@ def age_at_most_ms(t_lo_ms: int, since_cs: int, now_ms: int) -> int | None:
     return max(now_ms - (t_lo_ms + since_cs * 10 - since_cs * RHO_PPM // 100_000 - 1), 0)
 
 
-def is_live(t_lo_ms: int, since_cs: int, received_ms: int) -> bool:
-    """Whether an event surely happened within LIVE_MS before it came in."""
-    age_ms = age_at_most_ms(t_lo_ms, since_cs, received_ms)
+def is_live(t_lo_ms: int, since_cs: int, now_ms: int) -> bool:
+    """Whether an event surely happened within LIVE_MS before now_ms, when it can be shown at the earliest."""
+    age_ms = age_at_most_ms(t_lo_ms, since_cs, now_ms)
     return age_ms is not None and age_ms <= LIVE_MS

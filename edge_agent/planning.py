@@ -109,7 +109,7 @@ class Plan:
             rows: list[Loose] = []
             self._kept = rows
             self._keeping = lambda connection: loose.save(connection, rows)
-            self.jobs.append(Job(self._keeping, _nothing))
+            self.jobs.append(Job(self._keeping))
         self._kept.append(row)
 
     def _append(self, run: Run, events: int) -> None:
@@ -194,7 +194,3 @@ class Plan:
             ),
             1,
         )  # fmt: skip
-
-
-def _nothing() -> None:
-    return None

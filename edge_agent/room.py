@@ -93,7 +93,7 @@ class Room:
         self._started_ms += by_ms
         if self._marked_ms is not None:
             self._marked_ms += by_ms
-        self._submit(Job(lambda connection: retention.shift_marks(connection, since_ms, by_ms), lambda: None))
+        self._submit(Job(lambda connection: retention.shift_marks(connection, since_ms, by_ms)))
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:

@@ -28,7 +28,8 @@ class Dock(SerialPort):
     def __init__(self, path: str, baudrate: int, reconnect_max_s: float, listener: Listener) -> None:
         self.label = _label(path)
         super().__init__(self.label, path, baudrate, reconnect_max_s, listener)
-        self.problem = ""
+        self.fault = ""  # why its line was lost or can't be opened
+        self.problem = ""  # the same, once it is sure that the file is still there
         self.stranger: int | None = None
 
 
@@ -58,6 +59,7 @@ class Docks(Port):
         self.on_look: Callable[[], None] = lambda: None
         self.on_heard: Callable[[Dock, int], None] = lambda *_: None
         self.on_lost: Callable[[Dock], None] = lambda _: None
+        self.on_problem: Callable[[Dock], None] = lambda _: None
         self.tell: Callable[[], list[dict[str, Any]]] = list
         self._match = match
         self._baudrate = baudrate
@@ -107,6 +109,10 @@ class Docks(Port):
             # The same file under a better name is opened anew, too: udev makes names one after the other.
             if file not in found or found[file] != dock.where:
                 await self._remove(file)
+        for dock in self.docks.values():
+            if dock.fault and not dock.problem:
+                dock.problem = dock.fault
+                self.on_problem(dock)
         self.ignored = 0
         for file, path in found.items():
             if file in self.docks:
@@ -126,7 +132,6 @@ class Docks(Port):
         dock = self.docks.pop(file)
         self._gone = [had + more for had, more in zip(self._gone, _counts(dock), strict=True)]
         self.empty = [dock.label, *(label for label in self.empty if label != dock.label)][:MAX_DOCKS]
-        dock.problem = ""
         self.on_lost(dock)
         await dock.stop()
 
@@ -143,12 +148,12 @@ class Docks(Port):
 
     def _opened(self, port: Port, _: str) -> None:
         assert isinstance(port, Dock)
-        port.problem = ""
+        port.fault = port.problem = ""
 
     def _lost(self, port: Port, why: str) -> None:
-        """Said once an outage by the dock; a device that was pulled is no problem."""
+        """Said once an outage by the dock. A device that was pulled is no problem: the next look tells."""
         assert isinstance(port, Dock)
-        port.problem = why
+        port.fault = why
         port.stranger = None
         self.on_lost(port)
 
@@ -178,10 +183,14 @@ def files(match: Sequence[str], elsewhere: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken = {os.path.realpath(path) for path in elsewhere}
     for pattern in match:
-        names = itertools.islice(Path("/").glob(pattern.lstrip("/")), MAX_LOOKED_AT)
-        for path in sorted(map(str, names)):
+        try:
+            names = sorted(map(str, itertools.islice(Path("/").glob(pattern.lstrip("/")), MAX_LOOKED_AT)))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # the folder of links goes with its last device, in the middle of a look, too
+        for path in names:
             file = os.path.realpath(path)
-            if file not in taken and Path(file).exists():
+            # os.path: a link into a folder that may not be entered is not there, where Path raises
+            if file not in taken and os.path.exists(file):  # noqa: PTH110
                 found.setdefault(file, path)
     return found
 

@@ -24,6 +24,7 @@ PROBE_US = 600_000  # between two looks for a silent device while others speak
 BABBLE_US = 1_000_000  # nobody waits longer than this for somebody who speaks out of turn
 OFFLINE_US = 8_000_000
 JAM_S = 6  # of the last seconds in which nobody answered, but something was on the line
+QUIET_US = 3_000_000  # a line with nothing on it for so long is quiet
 MISSES = 2  # polls without an answer, one after the other, that make a device silent
 SMALL = 128  # frames to devices up to this size (acks, commands) are not held up by BULK_US
 GAP_BYTES = 600  # of frames to devices before one poll
@@ -71,12 +72,11 @@ class Poller:
     def __init__(self, devices: Sequence[int], baudrate: int, now_us: int) -> None:
         self.stations = [Station(device) for device in devices]
         self.paused = False  # nothing is taken in: devices are only asked whether they are there
-        self.rounds = 0
         self.dropped = 0
         self.errors: dict[str, int] = {}  # since the caller cleared it
         self.due_us = now_us
         self._noise_us = now_us
-        self._noise_s = 0  # seconds with something on the line since anybody answered
+        self._noise_s = 0  # seconds with something on the line since anybody answered or it was quiet
         self._by_kid = {station.kid: station for station in self.stations}
         self._byte_us = BITS * 1_000_000 / baudrate
         self._down: deque[tuple[bytes, bytes, bool]] = deque()  # frame, its block, urgent
@@ -90,6 +90,7 @@ class Poller:
     def restart(self, now_us: int) -> None:
         """The line was opened anew: everybody is asked."""
         self._decoder = framing.Decoder()
+        self.dropped += len(self._down)
         self._down.clear()
         self._waiting = 0
         self._echo = b""  # what an adapter that hears itself brings back first
@@ -114,7 +115,7 @@ class Poller:
         """Whether for 8 s nobody got through, though somebody did before, and the line was hardly ever quiet."""
         heard = [station.heard_us for station in self.stations if station.heard_us is not None]
         silent = bool(heard) and now_us - max(heard) > OFFLINE_US
-        return silent and self._noise_s >= JAM_S and now_us - self._noise_us < 3_000_000
+        return silent and self._noise_s >= JAM_S and now_us - self._noise_us < QUIET_US
 
     def send(self, frame: bytes, *, urgent: bool = False) -> bool:
         """A frame to the device that it names. urgent: goes first, and its device is asked next. False: dropped."""
@@ -145,8 +146,8 @@ class Poller:
         turn = self._turn
         spoken = bool(data.strip(b"\0"))  # lone zeros come from a line that turns round, too
         if spoken and now_us - self._noise_us >= 1_000_000:
+            self._noise_s = self._noise_s + 1 if now_us - self._noise_us < QUIET_US else 1
             self._noise_us = now_us
-            self._noise_s += 1
         if turn is None:
             if spoken:
                 self._disturbed(now_us)
@@ -325,7 +326,6 @@ class Poller:
             self._crowded = bool(wanting)
             if not wanting and now_us < self._round_us + CALM_US:
                 return None, 0, False
-            self.rounds += 1
             self._round_us = now_us
             self._bulk_us = BULK_US
             self._left.extend(live)

@@ -48,6 +48,7 @@ class Rs485Port(SerialPort):
                     f'the driver switches no RS-485 line ({error}): direction = "{ADAPTER}"'
                 ) from error
         self._poller.restart(_now_us())
+        self._count_dropped()
         self._turn()
 
     def _close(self) -> None:
@@ -67,8 +68,12 @@ class Rs485Port(SerialPort):
 
     def send(self, _: Address, frame: bytes, /, *, urgent: bool = False) -> None:
         """The frame goes out before the next poll."""
-        if self._line is None or not self._poller.send(frame, urgent=urgent):
+        if self._line is None:
             self.dropped_out += 1
+            return
+        sent = self._poller.send(frame, urgent=urgent)
+        self._count_dropped()
+        if not sent:
             return
         self.frames_out += 1
         self._turn()
@@ -81,6 +86,10 @@ class Rs485Port(SerialPort):
         for reason, count in self._poller.errors.items():
             self._listener.refused(self, reason, count)
         self._poller.errors.clear()
+        if out and self._output:
+            # The transmission before has not left: a hung adapter must not pour all of them onto the line at once.
+            self._fail("the line takes nothing")
+            return
         if out:
             self._put(out)
         if self._line is None:  # it failed just now
@@ -89,6 +98,11 @@ class Rs485Port(SerialPort):
             self._timer.cancel()
         due_s = self._poller.due_us / 1_000_000
         self._timer = asyncio.get_running_loop().call_at(due_s, self._turn)
+
+    def _count_dropped(self) -> None:
+        """What a command overtook, or what the line went away under, was counted as sent: it is dropped."""
+        self.dropped_out += self._poller.dropped
+        self._poller.dropped = 0
 
     def pause(self) -> None:
         """Devices are asked whether they are there, but may say nothing."""

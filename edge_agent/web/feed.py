@@ -31,15 +31,15 @@ class Feed:
     """The last rows of the log. Everything here runs on the event loop."""
 
     def __init__(self) -> None:
-        self._rows: deque[tuple[Any, ...]] = deque(maxlen=KEEP_ROWS)
+        self._rows: deque[tuple[tuple[Any, ...], int]] = deque(maxlen=KEEP_ROWS)  # with when it was committed
         self._more = asyncio.Event()
         self.newest = 0
 
-    def committed(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def committed(self, rows: Sequence[tuple[Any, ...]], now_ms: int) -> None:
         """Rows that are durable now, in the log's order; cheap, since every commit comes by here."""
         if not rows:
             return
-        self._rows.extend(rows[-KEEP_ROWS:])
+        self._rows.extend((row, now_ms) for row in rows[-KEEP_ROWS:])
         self.newest = rows[-1][0]
         self._more.set()
 
@@ -57,15 +57,15 @@ class Feed:
     def after(self, pos: int) -> list[Seen]:
         """Events of the rows behind `pos`, oldest first, the newest MAX_SHOWN of them."""
         found: list[Seen] = []
-        for row in reversed(self._rows):
+        for row, committed_ms in reversed(self._rows):
             if row[0] <= pos or len(found) >= MAX_SHOWN:
                 break
-            found[:0] = _events_of(row)
+            found[:0] = _events_of(row, committed_ms)
         return found[-MAX_SHOWN:]
 
 
-def _events_of(row: tuple[Any, ...]) -> list[Seen]:
-    pos, device, _, first, last, _, low, high, received = row[:9]
+def _events_of(row: tuple[Any, ...], committed_ms: int) -> list[Seen]:
+    pos, device, _, first, last, _, low, high = row[:8]
     if last < first:
         return []  # a proof, or times stated again
     try:
@@ -77,7 +77,7 @@ def _events_of(row: tuple[Any, ...]) -> list[Seen]:
         low_ms = low + since_cs * 10 if low else 0
         high_ms = high + since_cs * 10
         known = low_ms > 0 and high < UNKNOWN_MS
-        late = not is_live(low, since_cs, received)
+        late = not is_live(low, since_cs, committed_ms)  # what waited for the disk is no news either
         found.append(
             Seen(pos, device, first + index, (low_ms + high_ms) // 2 if known else None, late, payload)
         )

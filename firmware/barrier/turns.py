@@ -78,11 +78,12 @@ class Turns:
         flights = uplink._flights
         uplink._window = 0
         uplink._flights = [each for each in flights if each.first == each.last]
-        frames = list(uplink.poll(now_ms))
-        uplink._window = window
-        if uplink.online:
-            uplink._flights += [each for each in flights if each.first != each.last]
-        return frames
+        try:
+            return list(uplink.poll(now_ms))
+        finally:  # flash may fail in between: the backlog goes on later all the same
+            uplink._window = window
+            if uplink.online:
+                uplink._flights += [each for each in flights if each.first != each.last]
 
     # Is there an alarm that was not sent yet? Or a single event that got lost: it may be one. Told once: what went
     # ahead of a gap stays unsettled until the gap is filled.
