@@ -37,7 +37,7 @@ def add_routes(app: web.Application, control: Control) -> None:
             device = int(request.match_info["device"])
         except ValueError:
             return error(400, "", "the body is JSON, the device a number")
-        if not isinstance(body, dict) or body.get("action") not in ACTIONS:
+        if not isinstance(body, dict) or body.get("action") not in tuple(ACTIONS):  # it may have no hash
             return error(400, "action", "one of " + ", ".join(ACTIONS))
         within_ms = body.get("within_ms", 2_000)
         if type(within_ms) is not int or not 1 <= within_ms <= MAX_WITHIN_MS:

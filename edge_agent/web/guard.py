@@ -36,7 +36,8 @@ class Guard:
     """Viewers by token (bearer, or a session that /login opened), commands by the control token.
 
     Without a viewer token only this machine is served, under its own names, so that a foreign page can't read it.
-    `on_guessing` is called whenever a source has used up its tries.
+    `on_guessing` is called whenever a source has used up its tries. They are counted for each secret by itself: who
+    knows the viewer token must not get new tries at the control token by it. But whoever has to wait waits for both.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Guard:
         self._control = control_token
         self._on_guessing = on_guessing
         self._now_s = now_s
-        self._throttle = Throttle()
+        self._throttles = {secret: Throttle() for secret in (viewer_token, control_token)}
         self._sessions: OrderedDict[str, float] = OrderedDict()  # id -> when it ends
         self.wrong = 0
         self.alarms = 0
@@ -87,7 +88,8 @@ class Guard:
 
     def wait_s(self, request: web.Request) -> float:
         """Seconds that this request's source has to wait before its secrets are looked at."""
-        return self._throttle.wait_s(source_of(request.remote), self._now_s())
+        source, now_s = source_of(request.remote), self._now_s()
+        return max(throttle.wait_s(source, now_s) for throttle in self._throttles.values())
 
     def _refused(self, request: web.Request) -> web.StreamResponse | None:
         if self.open and _host(request) not in LOOPBACK:
@@ -117,12 +119,13 @@ class Guard:
         return None if self._same(request, sent.strip(), token) else error(401, "Authorization", problem, challenge)
 
     def _same(self, request: web.Request, sent: str, token: str) -> bool:
-        source = source_of(request.remote)
-        if hmac.compare_digest(sent.encode(), token.encode()):
-            self._throttle.right(source)
+        source, throttle = source_of(request.remote), self._throttles[token]
+        # aiohttp keeps a header's bytes that are no UTF-8 as surrogates.
+        if hmac.compare_digest(sent.encode(errors="surrogateescape"), token.encode()):
+            throttle.right(source)
             return True
         self.wrong += 1
-        tries = self._throttle.wrong(source, self._now_s())
+        tries = throttle.wrong(source, self._now_s())
         if tries >= FREE_TRIES:
             self.alarms += 1
             self._on_guessing(source, tries)

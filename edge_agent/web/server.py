@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -60,7 +61,8 @@ class StatusServer:
         app = web.Application(
             client_max_size=MAX_BODY,
             middlewares=[self._guard.middleware()],
-            handler_args={"max_line_size": MAX_LINE, "max_field_size": MAX_HEADER},
+            # Nobody packs what he sends here: a body that swells is not unpacked.
+            handler_args={"max_line_size": MAX_LINE, "max_field_size": MAX_HEADER, "auto_decompress": False},
         )
         app.router.add_get("/", self._whole)
         app.router.add_get("/events", self._events)
@@ -127,8 +129,8 @@ class StatusServer:
         if wait_s:
             text = self._page.login(language, "login_wait", math.ceil(wait_s))
             return _html(request, text, 429)
-        token = (await request.post()).get("token", "")
-        session = self._guard.login(request, token.strip() if isinstance(token, str) else "")
+        form = parse_qs((await request.read()).decode("utf-8", "replace"))
+        session = self._guard.login(request, form.get("token", [""])[0].strip())
         if session is None:
             return _html(request, self._page.login(language, "login_wrong"), 401)
         answer = web.Response(status=303, headers={"Location": "/"})
