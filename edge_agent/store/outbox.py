@@ -209,9 +209,13 @@ def _spans(value: bytes = b"\x80") -> list[tuple[int, int]]:
 
 def delivered_through(connection: apsw.Connection) -> int:
     """The highest position up to which the office has every row, of all lanes; 0 for none."""
-    waiting = [oldest(connection, name, lane) for name, lane in lanes(connection).items()]
-    known = [found[0] for found in waiting if found is not None]
+    # The end comes first: rows that the writer adds while this reads are behind it. Where all is pruned, lanes know it.
+    last = events.last_pos(connection)
+    found = lanes(connection)
+    last = max(last, *(lane.highest for lane in found.values()))
+    waiting = [oldest(connection, name, lane) for name, lane in found.items()]
     first_refused = connection.execute("SELECT min(pos) FROM refused").get
+    known = [each[0] - 1 for each in waiting if each is not None]
     if isinstance(first_refused, int):
-        known.append(first_refused)
-    return min(known) - 1 if known else events.last_pos(connection)
+        known.append(first_refused - 1)
+    return min([last, *known])

@@ -141,6 +141,46 @@ async def test_only_what_every_lane_has_delivered(tmp_path: Path) -> None:
     assert trees.prunable_through(connection) == 0
 
 
+@pytest.mark.parametrize("when", range(6))
+@pytest.mark.parametrize("priority", [1, 2])
+def test_rows_that_come_in_while_somebody_looks_are_not_delivered(
+    tmp_path: Path, when: int, priority: int
+) -> None:
+    """The keeper reads beside the writer: before its `when`-th statement a group with rows of both lanes commits."""
+    database = Database(tmp_path)
+    row = (7, 1, 1, 1, 5, 9, 9, 1, priority, 0, None, b"\x82\x10\x41\x00", None)
+    statements = 0
+
+    def meanwhile(*_: object) -> bool:
+        nonlocal statements
+        if statements == when:
+            values = [(2, *row), (3, *row[:8], 3 - priority, *row[9:])]
+            with transaction(database.writer):
+                database.writer.executemany("INSERT INTO log VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
+        statements += 1
+        return True
+
+    database.writer.execute("INSERT INTO log VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", (1, *row))
+    with transaction(database.writer):
+        outbox.delivered(database.writer, "alarm", 1, 1, 1, {})
+        outbox.delivered(database.writer, "normal", 1, 1, 1, {})
+    reader = database.reader()
+    reader.exec_trace = meanwhile
+    assert outbox.delivered_through(reader) == 1
+    reader.close()
+    database.close()
+
+
+def test_where_every_row_is_pruned_it_is_still_known_how_far_delivery_is(tmp_path: Path) -> None:
+    """A tree that begins anew then goes on behind them: it must not say that there are none."""
+    connection = Database(tmp_path).writer
+    with transaction(connection):
+        outbox.delivered(connection, "alarm", 1, 5_000, 1, {})
+        outbox.delivered(connection, "normal", 1, 4_999, 1, {})
+        trees.begin_anew(connection)
+    assert trees.state(connection).first_pos == 5_001
+
+
 async def test_killed_at_any_moment_the_tree_is_that_of_the_rows(
     site: Site, office: Office, wire: PtyWire
 ) -> None:
@@ -273,12 +313,15 @@ async def test_an_office_that_lost_heads_is_named_and_gets_its_proof(
 
 async def test_a_restored_store_goes_on_with_a_new_tree(site: Site, office: Office, wire: PtyWire) -> None:
     device = site.devices[0]
-    async with site.agent():
+    async with site.agent() as agent:
         await sync(device, wire)
         for _ in range(300):
             device.mint()
         await sync(device, wire, batch=1)
         await until(lambda: office.heads and office.heads[-1]["size"] >= max(office.rows))
+        assert agent.keeper is not None
+        keeper = agent.keeper  # a head that it sends again would be of the tree before
+        await until(lambda: keeper.describe()["delivered_rows"] == keeper.describe()["rows"])
     far = 1_800_000_000 << 20
     with store(site) as connection:
         state = trees.state(connection)
