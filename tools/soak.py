@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import subprocess
 import sys
@@ -22,15 +23,17 @@ from tools.simulate import soak as nights
 ROOT = Path(__file__).resolve().parents[1]
 SWITCH = "GATEPOST_SOAK"
 DRILL_DEADLINE_S = 4 * 3600
+NIGHTS = "nights"  # chooses them without the drills
 
 
 class Drill(NamedTuple):
-    """One test in its long size; figures: the lines that it printed."""
+    """One test in its long size; figures: the lines that it printed; skipped: it is neither well nor not well."""
 
     name: str
     well: bool
     took_s: float
     figures: tuple[str, ...]
+    skipped: bool = False
 
 
 def drill_files() -> list[Path]:
@@ -70,16 +73,16 @@ def run_file(path: Path, report: Path) -> Iterator[Drill]:
         return
     if done.returncode:
         print(done.stdout, flush=True)
-    # written by our own pytest a moment ago
-    for case in ET.parse(report).iter("testcase"):  # noqa: S314
+    cases = list(ET.parse(report).iter("testcase"))  # noqa: S314 - written by our own pytest a moment ago
+    if not cases:
+        yield Drill(str(path), well=False, took_s=time.monotonic() - begun, figures=("holds no test",))
+    for case in cases:
         well = all(case.find(bad) is None for bad in ("failure", "error"))
         skipped = case.find("skipped") is not None
         said = (case.findtext("system-out") or "").splitlines()
         figures = tuple(line.strip() for line in said if line.strip() and not line.startswith("-"))
         name = f"{path.stem.removeprefix('test_')}: {case.get('name', '').removeprefix('test_')}"
-        if skipped:
-            figures = ("SKIPPED", *figures)
-        yield Drill(name, well, float(case.get("time", 0)), figures[-3:])
+        yield Drill(name, well, float(case.get("time", 0)), figures[-3:], skipped)
 
 
 def _table(drills: Sequence[Drill]) -> Table:
@@ -88,38 +91,63 @@ def _table(drills: Sequence[Drill]) -> Table:
         table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
     for drill in drills:
         verdict = "[green]well[/]" if drill.well else "[red]NOT WELL[/]"
+        if drill.skipped:
+            verdict = "[yellow]SKIPPED[/]"
         table.add_row(escape(drill.name), verdict, f"{drill.took_s:.0f}", escape("\n".join(drill.figures)))
     return table
 
 
+def summary(drills: Sequence[Drill]) -> str:
+    """All of the drills in a line; one that was skipped is named, because it has shown nothing."""
+    failed = [drill.name for drill in drills if not drill.well]
+    skipped = [drill.name for drill in drills if drill.skipped]
+    told = f"NOT WELL: {', '.join(failed)}" if failed else "all well"
+    if skipped:
+        told = told if failed else "the others well"
+        told = f"{told}; {len(skipped)} SKIPPED: {', '.join(skipped)}"
+    return f"{len(drills)} drills: {told}"
+
+
+def unknown(only: str, files: Sequence[Path]) -> str:
+    """What to say where `only` chooses nothing: what could be meant."""
+    names = [*(path.stem.removeprefix("test_") for path in files), NIGHTS]
+    near = difflib.get_close_matches(Path(only).stem.removeprefix("test_"), names, 3, 0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(names)}"
+    return f"soak: ONLY={only} chooses no drill; {hint}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every drill and every night ended well."""
+    """0 when every drill and every night ended well (one that was skipped is named), 1 if not, 2 a mistake."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("--only", default="", help="part of a test file's path, or `nights`")
+    parser.add_argument("--only", default="", help=f"part of a test file's path, or `{NIGHTS}`")
     parser.add_argument("--nights", type=int, default=nights.NIGHTS)
     parser.add_argument("--seed", type=int, default=1, help="of the first night")
     parser.add_argument("--folder", type=Path, default=Path("build/soak"))
     wanted = parser.parse_args(arguments)
+    known = drill_files()
+    chosen = [path for path in known if wanted.only in str(path)]
+    with_nights = wanted.nights > 0 and wanted.only in ("", NIGHTS)
+    if not chosen and not with_nights:
+        print(unknown(wanted.only, known), file=sys.stderr)
+        return 2
     wanted.folder.mkdir(parents=True, exist_ok=True)
     drills: list[Drill] = []
-    for path in drill_files():
-        if wanted.only not in str(path):
-            continue
+    for path in chosen:
         print(f"soak: {path} ...", flush=True)
         drills += run_file(path, wanted.folder.resolve() / "drill.xml")
     night = 0
-    if wanted.nights and wanted.only in ("", "nights"):
+    if with_nights:
         night = nights.main(
             ["--nights", str(wanted.nights), "--seed", str(wanted.seed), "--folder", str(wanted.folder)]
         )
+    told = []
     if drills:
         Console(width=160).print(_table(drills))
-    failed = [drill.name for drill in drills if not drill.well]
-    told = f"{len(drills)} drills: " + (f"NOT WELL: {', '.join(failed)}" if failed else "all well")
-    if wanted.nights and wanted.only in ("", "nights"):
-        told += f"; {wanted.nights} nights: " + ("NOT WELL" if night else "all well")
-    print(told)
-    return 1 if failed or night else 0
+        told.append(summary(drills))
+    if with_nights:
+        told.append(f"{wanted.nights} nights: " + ("NOT WELL" if night else "all well"))
+    print("; ".join(told))
+    return 1 if night or not all(drill.well for drill in drills) else 0
 
 
 if __name__ == "__main__":
