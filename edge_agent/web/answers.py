@@ -7,13 +7,15 @@ from typing import Any
 
 from aiohttp import web
 
+JSON = "application/json"
+
 
 def json_answer(
     value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """A JSON answer in UTF-8."""
     text = json.dumps(value, ensure_ascii=False)
-    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+    return web.Response(text=text, status=status, content_type=JSON, headers=headers)
 
 
 def error(status: int, field: str, message: str, headers: dict[str, str] | None = None) -> web.Response:

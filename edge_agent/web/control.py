@@ -9,9 +9,9 @@ from typing import NamedTuple
 from aiohttp import web
 
 from edge_agent.errors import CommandRefusedError, ReleaseError
-from edge_agent.updates.release import MAX_BODY as MAX_BODY_RELEASE
-from edge_agent.updates.release import Release, unpack
+from edge_agent.updates.release import MAX_BODY, Release, unpack
 from edge_agent.web.answers import error, json_answer
+from edge_agent.web.connections import body_of
 from gatelink.messages import Result
 
 ACTIONS = {"open": 1, "close": 2, "stop": 3, "beep": 4}
@@ -85,7 +85,7 @@ def add_routes(app: web.Application, control: Control) -> None:
         """POST: a release (CBOR) for this device; DELETE: no more of it."""
         try:
             device = int(request.match_info["device"])
-            found = unpack(await _whole(request)) if request.method == "POST" else None
+            found = unpack(await body_of(request, MAX_BODY)) if request.method == "POST" else None
             await control.update(device, found)
         except ReleaseError as refusal:
             return error(400, "", str(refusal))
@@ -110,16 +110,6 @@ def add_routes(app: web.Application, control: Control) -> None:
 async def _body(request: web.Request) -> object:
     """What the request says, {} if nothing. Raises ValueError."""
     try:
-        return json.loads(await request.read() or b"{}")
+        return json.loads(await body_of(request) or b"{}")
     except RecursionError as error:
         raise ValueError("nested too deep") from error
-
-
-async def _whole(request: web.Request) -> bytes:
-    """A release is longer than what else is sent here. Raises ReleaseError."""
-    body = bytearray()
-    async for part in request.content.iter_chunked(65_536):
-        body += part
-        if len(body) > MAX_BODY_RELEASE:
-            raise ReleaseError(f"longer than {MAX_BODY_RELEASE:,} bytes")
-    return bytes(body)

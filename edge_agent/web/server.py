@@ -13,8 +13,8 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from edge_agent.web import connections, metrics
 from edge_agent.web import control as controlling
-from edge_agent.web import metrics
 from edge_agent.web.answers import json_answer
 from edge_agent.web.control import Control
 from edge_agent.web.feed import Feed
@@ -23,7 +23,6 @@ from edge_agent.web.language import LANGUAGE_COOKIE, language_of
 from edge_agent.web.page import STATIC, Page
 from edge_agent.web.stream import Stream
 
-MAX_BODY = 4_096
 MAX_LINE, MAX_HEADER = 4_096, 8_190
 YEAR_S = 365 * 86_400
 FRESH_S = 0.5  # a snapshot so young is as good as a new one
@@ -52,6 +51,7 @@ class StatusServer:
         self._control = control
         self._stream = Stream(feed, page, self._snapshot)
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self._last: tuple[float, dict[str, Any]] | None = None
         self._asking = asyncio.Lock()
         self.port = 0
@@ -59,10 +59,13 @@ class StatusServer:
     async def start(self) -> None:
         """Begins to listen; `port` is then the real one."""
         app = web.Application(
-            client_max_size=MAX_BODY,
             middlewares=[self._guard.middleware()],
-            # Nobody packs what he sends here: a body that swells is not unpacked.
-            handler_args={"max_line_size": MAX_LINE, "max_field_size": MAX_HEADER, "auto_decompress": False},
+            handler_args={
+                "max_line_size": MAX_LINE,
+                "max_field_size": MAX_HEADER,
+                "auto_decompress": False,  # nobody packs what he sends here: a body that swells is not unpacked
+                "keepalive_timeout": connections.IDLE_S,
+            },
         )
         app.router.add_get("/", self._whole)
         app.router.add_get("/events", self._events)
@@ -79,12 +82,14 @@ class StatusServer:
             tls.load_cert_chain(*self._listen.tls)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, *self._listen.address, ssl_context=tls)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        assert self._runner.server is not None
+        self._server = await connections.listen(self._runner.server, self._listen.address, tls)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Closes."""
+        if self._server is not None:
+            self._server.close()
         await self._stream.stop()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -129,7 +134,7 @@ class StatusServer:
         if wait_s:
             text = self._page.login(language, "login_wait", math.ceil(wait_s))
             return _html(request, text, 429)
-        form = parse_qs((await request.read()).decode("utf-8", "replace"))
+        form = parse_qs((await connections.body_of(request)).decode("utf-8", "replace"))
         session = self._guard.login(request, form.get("token", [""])[0].strip())
         if session is None:
             return _html(request, self._page.login(language, "login_wrong"), 401)

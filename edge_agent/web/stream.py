@@ -42,8 +42,11 @@ class Stream:
         try:
             await answer.prepare(request)
             await self._tell(answer, min(after, self._feed.newest), language)
-        except (ConnectionError, TimeoutError):
+        except ConnectionError:
             pass  # the watcher is gone
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()  # aiohttp would wait without end to tell it the end of the answer
         finally:
             self._tasks.discard(task)
         return answer
