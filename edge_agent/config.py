@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -9,6 +10,7 @@ from edge_agent import enrolment, private_files
 from edge_agent.clock import Rehearsal
 from edge_agent.config_schema import (
     DEVICE_KEYS,
+    FILES,
     LIST_TABLES,
     MISSING,
     REQUIRED,
@@ -172,6 +174,24 @@ def load(path: Path | str) -> Config:
         if rehearsal
         else None,
     )
+
+
+class NamedFile(NamedTuple):
+    """A file that edge.toml names; private: it holds keys."""
+
+    path: Path
+    private: bool
+
+
+def named_files(source: Path, tables: Mapping[str, object]) -> tuple[NamedFile, ...]:
+    """What edge.toml at `source` names, of its tables as they stand there: they may hold mistakes."""
+    found = []
+    for table, key, private in FILES:
+        values = tables.get(table)
+        value = values.get(key) if isinstance(values, dict) else None
+        if isinstance(value, str) and value != MISSING:
+            found.append(NamedFile(source.absolute().parent / value, private))
+    return tuple(found)
 
 
 def _resolve(file: TomlFile, value: object) -> Path:

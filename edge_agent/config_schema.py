@@ -240,6 +240,12 @@ TABLES: dict[str, tuple[Key, ...]] = {
 }
 REQUIRED_TABLES = ("edge", "devices")
 LIST_TABLES = ("port",)
+# Files that are named: table, key, and whether it holds keys, so that it must be its owner's alone.
+FILES = (
+    ("office", "token_file", True), ("office", "ca_file", False), ("devices", "file", True),
+    ("status", "viewer_token_file", True), ("status", "tls_cert", False), ("status", "tls_key", True),
+    ("status", "control_token_file", True),
+)  # fmt: skip
 DEVICE_KEYS: tuple[Key, ...] = (
     Key("id", REQUIRED, whole(2, 0xFFFFFFFF), "the device's number"),
     Key("name", MISSING, text(1, 64), "what people call it"),

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from edge_agent.errors import StoreError
+from edge_agent.service import hang
 from edge_agent.store import copies
 from edge_agent.store.database import FILE_NAME, LOCK_NAME
+from edge_agent.store.disk import BALLAST
 from tools.errors import ToolError
 
 VERSION = 1
@@ -30,7 +32,7 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST = 1 << 20
 MAX_BESIDE = 64 * 1024  # what lies beside the store and is larger is no key or certificate
 MAX_FILES = 64
-NOT_BESIDE = (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", LOCK_NAME, "hang.txt")
+NOT_BESIDE = (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", LOCK_NAME, hang.FILE_NAME, BALLAST)
 ROOM = 16 << 20
 
 

@@ -78,12 +78,11 @@ def _backup(wanted: argparse.Namespace) -> int:
 
 
 def _named(path: Path) -> tuple[Path, ...]:
-    """edge.toml and the files that it names, by the keys "file" and "..._file". Raises ToolError."""
-    found = [path]
-    for table in tomllib.loads(path.read_text(encoding="utf-8")).values():
-        for key, value in table.items() if isinstance(table, dict) else ():
-            if key == "file" or key.endswith("_file"):
-                found.append(path.parent / value)
+    """edge.toml and the files that it names. Raises ToolError."""
+    from edge_agent import config
+
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    found = [path, *(named.path for named in config.named_files(path, tables))]
     if len({file.name for file in found}) < len(found):
         raise ToolError(f"{path}: two of the files that it names have the same name; back them up by hand")
     return tuple(found)

@@ -80,11 +80,12 @@ class Heartbeat:
             self._notifier.send(status(sentence))
 
     async def stop(self) -> None:
-        """STOPPING=1: from here on the manager waits for the end."""
+        """STOPPING=1: from here on the manager waits for the end, and hears nothing more."""
         self._notifier.send("STOPPING=1")
         if self._asked is not None:
             self._asked.cancel()
             await asyncio.wait([self._asked])
+        self._notifier.close()
 
 
 def language(environment: Mapping[str, str] = os.environ) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent import config, enrolment
-from edge_agent.config_schema import DEVICE_KEYS, TABLES
+from edge_agent.config_schema import DEVICE_KEYS, FILES, PATH, TABLES
 from edge_agent.errors import ConfigError
 
 HERE = Path(__file__).parents[1]
@@ -172,6 +172,21 @@ def test_the_example_is_right_and_names_every_key(tmp_path: Path) -> None:
         assert f"[{table}]" in example
         for key in keys:
             assert f"{key.name} =" in example, f"[{table}] {key.name} is not in edge.example.toml"
+
+
+def test_every_file_that_can_be_named_is_known_as_one(tmp_path: Path) -> None:
+    paths = {(table, key.name) for table, keys in TABLES.items() for key in keys if key.check is PATH}
+    assert {(table, key) for table, key, _ in FILES} == paths - {("edge", "data_dir"), ("port", "path")}
+    tables: dict[str, object] = {
+        "devices": {"file": "devices.toml"},
+        "status": {"tls_cert": "../status.pem", "tls_key": "/etc/status-key.pem", "viewer_token_file": 7},
+        "office": "no table",
+    }
+    assert config.named_files(tmp_path / "edge.toml", tables) == (
+        (tmp_path / "devices.toml", True),
+        (tmp_path / "../status.pem", False),
+        (Path("/etc/status-key.pem"), True),
+    )
 
 
 def test_the_readme_documents_every_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -48,6 +49,15 @@ class Manager:
 def under(manager_path: Path, watchdog_s: float | None) -> dict[str, str]:
     found = {"NOTIFY_SOCKET": str(manager_path), "LANG": "C.UTF-8", "LC_ALL": ""}
     return found if watchdog_s is None else {**found, "WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
+
+
+def open_sockets() -> set[str]:
+    """Of this process."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that listed them
+            found.add(str(descriptor.readlink()))
+    return {target for target in found if target.startswith("socket:")}
 
 
 @pytest.fixture
@@ -187,7 +197,6 @@ async def test_a_writer_that_hangs_is_not_fed_and_one_that_tries_again_is(
         await until(lambda: "THE DISK" not in manager.sentence())
         await heart.stop()
         wire.close()
-    notifier.close()
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
@@ -203,6 +212,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
 
 async def test_ready_is_said_again_until_it_is_heard(tmp_path: Path, manager: Manager) -> None:
     site = Site(tmp_path)
+    before = open_sockets()
     notifier = Notifier(under(tmp_path / "notify", 0.4))
     while notifier.send("X=" + "x" * 2_000):
         pass
@@ -214,7 +224,7 @@ async def test_ready_is_said_again_until_it_is_heard(tmp_path: Path, manager: Ma
         await until(lambda: {"READY=1", "WATCHDOG=1"} <= set(manager.since(at)))
         task.cancel()
         await heart.stop()
-    notifier.close()
+    await until(lambda: open_sockets() == before)
 
 
 def test_a_socket_that_is_gone_or_full_is_no_error(tmp_path: Path) -> None:

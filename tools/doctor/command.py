@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import config as configuration
+from edge_agent.config import NamedFile
 from edge_agent.errors import ConfigError
 from edge_agent.service.heartbeat import language
 from tools.doctor import gather_machine, gather_site, judge, texts
@@ -48,7 +49,7 @@ def examine(path: Path, data_dir: Path | None) -> list[Finding]:
     if not os.access(data_dir.parent, os.X_OK, effective_ids=True):
         return [*found, fault("files", "file_unreadable", str(data_dir.parent), user)]
     found += judge.disk(gather_machine.disk(data_dir))
-    found += judge.files(gather_machine.files(_private(path, data_dir)), user)
+    found += judge.files(gather_machine.files(_files(path, data_dir)), user)
     store = gather_site.store(data_dir, config.device_id if config else 1, time.time_ns() // 1_000_000)
     found += judge.store(store) + judge.steps(store)
     agent = gather_site.agent(data_dir)
@@ -110,15 +111,11 @@ def _data_dir(path: Path) -> Path | None:
     return path.absolute().parent / found if isinstance(found, str) else None
 
 
-def _private(path: Path, data_dir: Path) -> list[Path]:
-    """Files that hold keys: those that edge.toml names, and what lies in data_dir."""
-    found = []
-    for table in _tables(path).values():
-        for key, value in table.items() if isinstance(table, dict) else ():
-            if isinstance(value, str) and (key == "file" or key.endswith(("token_file", "key_file"))):
-                found.append(path.absolute().parent / value)
+def _files(path: Path, data_dir: Path) -> list[NamedFile]:
+    """The files that edge.toml names, and those with keys in data_dir."""
+    found = list(configuration.named_files(path, _tables(path)))
     if data_dir.is_dir() and os.access(data_dir, os.R_OK | os.X_OK, effective_ids=True):
-        found += [file for file in sorted(data_dir.iterdir()) if file.suffix in PRIVATE]
+        found += [NamedFile(file, private=True) for file in sorted(data_dir.iterdir()) if file.suffix in PRIVATE]
     return found
 
 

@@ -69,11 +69,12 @@ class Address(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file with keys; mode of it, or None where it is missing."""
+    """A file that the agent reads; mode of it, or None where it is missing; private: it holds keys."""
 
     path: str
     mode: int | None
     readable: bool
+    private: bool
 
 
 class Store(NamedTuple):

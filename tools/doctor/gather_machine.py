@@ -19,7 +19,7 @@ from pathlib import Path
 import apsw
 
 from edge_agent import kernel_clock
-from edge_agent.config import PortConfig
+from edge_agent.config import NamedFile, PortConfig
 from edge_agent.transports import docks
 from tools.doctor.facts import Address, Disk, File, Machine, Port, Software, Time
 
@@ -205,16 +205,17 @@ def _address(name: str, listen: tuple[str, int], kind: socket.SocketKind) -> Add
     return Address(name, shown, "")
 
 
-def files(paths: Iterable[Path]) -> list[File]:
-    """Files with keys."""
+def files(named: Iterable[NamedFile]) -> list[File]:
+    """Files that the agent reads when it starts."""
     found = []
-    for path in paths:
+    for path, private in named:
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError:
-            found.append(File(str(path), None, readable=False))
+            found.append(File(str(path), None, readable=False, private=private))
         else:
-            found.append(File(str(path), mode, readable=os.access(path, os.R_OK, effective_ids=True)))
+            readable = os.access(path, os.R_OK, effective_ids=True)
+            found.append(File(str(path), mode, readable, private))
     return found
 
 

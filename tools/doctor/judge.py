@@ -166,16 +166,16 @@ def addresses(seen: Sequence[Address]) -> list[Finding]:
 
 
 def files(seen: Sequence[File], user: str) -> list[Finding]:
-    """Whether keys are the agent's alone."""
+    """Whether what the agent reads is there, and keys are the agent's alone."""
     found = []
     for file in seen:
         if file.mode is None:
             found.append(fault("files", "file_missing", file.path))
         elif not file.readable:
             found.append(fault("files", "file_unreadable", file.path, user))
-        elif file.mode & 0o077:
+        elif file.private and file.mode & 0o077:
             found.append(fault("files", "file_open", file.path, f"{file.mode:o}"))
-    return found or [ok("files", "files", len(seen))]
+    return found or [ok("files", "files", sum(file.private for file in seen))]
 
 
 def steps(seen: Store) -> list[Finding]:

@@ -14,8 +14,10 @@ import apsw
 import pytest
 
 from edge_agent import own_events
+from edge_agent.service import hang
 from edge_agent.store import copies
 from edge_agent.store.database import FILE_NAME
+from edge_agent.store.disk import BALLAST
 from edge_agent.tests.harness import OWN, Site, until
 from tools.tests.stored import back_up, everything, gatepost, leftovers, small_site
 
@@ -122,6 +124,32 @@ async def test_what_is_no_whole_backup_is_refused_and_nothing_is_touched(
         assert everything(tmp_path / "data") == before, words
 
 
+async def test_what_is_in_it_beside_the_store(tmp_path: Path) -> None:
+    """All that edge.toml names where that is wanted; of data_dir nothing that only counts where it lies."""
+    site = await small_site(tmp_path)
+    toml = site.config_path
+    named = ("token", "viewer", "control", "office-ca.pem", "status.pem", "status-key.pem")
+    for name in named:
+        (tmp_path / name).write_text(f"{name} in eight letters\n")
+        (tmp_path / name).chmod(0o600)
+    toml.write_text(
+        toml.read_text().replace(
+            "[status]\n",
+            '[office]\nurl = "https://127.0.0.1:9"\ntoken_file = "token"\nca_file = "office-ca.pem"\n[status]\n'
+            'viewer_token_file = "viewer"\ncontrol_token_file = "control"\n'
+            'tls_cert = "status.pem"\ntls_key = "status-key.pem"\n',
+        )
+    )
+    (tmp_path / "data" / BALLAST).write_bytes(b"")  # as ballast_mb = 0 leaves it
+    assert (tmp_path / "data" / hang.FILE_NAME).exists()
+    file = back_up(site)
+    assert set(files_of(file)) == {"manifest.json", f"data/{FILE_NAME}", "data/identity.key"}
+    arguments = ("backup", "--config", str(toml), "--to", str(file), "--force", "--config-files")
+    assert gatepost(*arguments) == 0
+    config = {name for name in files_of(file) if name.startswith("config/")}
+    assert config == {f"config/{name}" for name in ("edge.toml", "devices.toml", *named)}
+
+
 async def test_a_backup_never_overwrites_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = await small_site(tmp_path)
     file = back_up(site)
@@ -130,8 +158,7 @@ async def test_a_backup_never_overwrites_unasked(tmp_path: Path, capsys: pytest.
     assert gatepost(*arguments) == 2
     assert "--force" in capsys.readouterr().err
     assert file.read_bytes() == was
-    assert gatepost(*arguments, "--force", "--config-files") == 0
-    assert {"config/edge.toml", "config/devices.toml"} <= set(files_of(file))
+    assert gatepost(*arguments, "--force") == 0
     assert gatepost("backup", "--config", str(site.config_path), "--to", str(tmp_path / "no" / "b.tar")) == 2
     assert "is no folder" in capsys.readouterr().err
     # A store that is damaged makes no backup, and leaves the last one.

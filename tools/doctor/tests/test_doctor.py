@@ -208,6 +208,25 @@ async def test_the_store_and_its_files(tmp_path: Path) -> None:
     wire.close()
 
 
+def test_every_file_that_the_configuration_names(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    (tmp_path / "data").mkdir(mode=0o700)
+    site.config_path.write_text(
+        site.config_path.read_text().replace(
+            "[status]\n", '[status]\ntls_cert = "status.pem"\ntls_key = "status-key.pem"\n'
+        )
+    )
+    key = tmp_path / "status-key.pem"
+    key.write_text("a key")
+    key.chmod(0o640)
+    _, said = doctor(site, "--lang", "en")
+    assert f"[FAULT] {tmp_path / 'status.pem'} is missing" in said
+    assert f"[FAULT] {key} is open to others (mode 640)" in said
+    key.chmod(0o600)
+    (tmp_path / "status.pem").write_text("a certificate, which is everybody's")
+    assert findings(site)["files"]["level"] == "ok"
+
+
 async def test_ports_that_somebody_else_has(tmp_path: Path) -> None:
     site = Site(tmp_path)
     wire = PtyWire(site.link)
