@@ -195,7 +195,7 @@ def _sync(path: Path) -> None:
 def downgrade(data_dir: Path, version: int, now_ms: int) -> Path | None:
     """The store as one of an older version, for the program that was here before -> where the newer one is kept.
 
-    None: it is none newer than that. Nothing is lost and nothing repeats: it is the same store. Raises ToolError.
+    None: it is none newer than that. Nothing is lost: it is the same store. Raises ToolError.
     """
     there = data_dir / FILE_NAME
     try:
@@ -208,9 +208,9 @@ def downgrade(data_dir: Path, version: int, now_ms: int) -> Path | None:
             if found.schema <= version:
                 return None
             with _workplace(data_dir) as work:
-                convert(there, work / FILE_NAME, version)
+                again = convert(there, work / FILE_NAME, version)
                 same = copies.check(work / FILE_NAME)
-                if same != found._replace(schema=version):
+                if same != found._replace(schema=version, waiting=found.waiting + again):
                     raise ToolError(f"{there}: not all of it could be taken along; it is as it was")
                 return _switch(data_dir, work, [], now_ms)
     except StoreError as error:

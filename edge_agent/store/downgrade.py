@@ -1,7 +1,8 @@
 """Layer: a store of this program -> one that an older program knows.
 
-Schemas only ever add: as long as every table and column of the old version is still there, the rows just move, and
-nothing of it is lost. What only the newer version keeps stays in the newer store, which is kept aside.
+As long as every table and column of the old version is still there, the rows just move. What the older version means
+otherwise is written as it knows it, what it has no place for stays in the newer store, which is kept aside; where
+that would be an event, it refuses.
 """
 
 from __future__ import annotations
@@ -11,28 +12,62 @@ from pathlib import Path
 import apsw
 
 from edge_agent.errors import StoreError
-from edge_agent.store.database import migrate, schema_steps, transaction
+from edge_agent.store import outbox
+from edge_agent.store.database import INCREMENTAL, migrate, schema_steps, transaction
+
+OUT_OF_ORDER = 6  # the first version that knows of rows delivered ahead and of refused ones
+TREE, LEAVES_LAST = 5, 8  # the first with a tree, and with its leaves last in their table
+# schema_v8.sql the other way round: index - (level << 48) -> index + (level << 48).
+_LEAVES_FIRST = "UPDATE tree_node SET place = place + ((-place + 281474976710655) >> 48 << 49) WHERE place < 0"
 
 
-def convert(source: Path, target: Path, version: int) -> None:
-    """Writes the store in `source`, which nobody uses, into a new file of an older version. Raises StoreError."""
+def convert(source: Path, target: Path, version: int) -> int:
+    """Writes the store in `source`, which nobody uses, into a new file of an older version. Raises StoreError.
+
+    Returns how many events wait again though the office has them: live ones that had overtaken others.
+    """
     steps = schema_steps()
     if not 1 <= version <= len(steps):
         raise StoreError(f"there is no store of version {version}; this program knows 1 to {len(steps)}")
     try:
+        newer = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
         connection = apsw.Connection(str(target))
         try:
+            again = _ahead(newer, version)
             connection.pragma("synchronous", "off")  # the caller syncs the whole file
+            connection.pragma("auto_vacuum", INCREMENTAL)  # counts for a file that is still empty
             migrate(connection, steps[:version])
             connection.execute("ATTACH ? AS newer", (str(source),))
             with transaction(connection):
                 for table in _tables(connection, "main"):
                     _move(connection, table, version)
+                for lane, count in again.items():
+                    connection.execute(
+                        "UPDATE main.lane SET delivered = delivered - ? WHERE name = ?", (count, lane)
+                    )
+                if TREE <= version < LEAVES_LAST <= int(newer.pragma("user_version")):
+                    connection.execute(_LEAVES_FIRST)
             connection.execute("DETACH newer")
         finally:
             connection.close()
+            newer.close()
     except apsw.Error as error:
         raise StoreError(f"the store can't be written for version {version}: {error}") from error
+    return sum(again.values())
+
+
+def _ahead(newer: apsw.Connection, version: int) -> dict[str, int]:
+    """Events of each lane that an older version delivers again. Raises StoreError where it would lose refused rows."""
+    if not version < OUT_OF_ORDER <= int(newer.pragma("user_version")):
+        return {}
+    refused, _ = outbox.refusals(newer)
+    if refused:
+        raise StoreError(
+            f"version {version} has no place for rows that the office refuses ({refused:,} here), and would take "
+            "them for delivered: have the office take them (the agent asks anew at every start), or restore the backup "
+            "that was made before the upgrade"
+        )
+    return outbox.ahead(newer)
 
 
 def _tables(connection: apsw.Connection, schema: str) -> list[str]:

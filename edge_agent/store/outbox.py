@@ -24,8 +24,8 @@ _OLDEST = {
     for lane, where in _WHERE.items()
 }
 _EVENTS = {
-    lane: "SELECT coalesce(sum(last_seq - first_seq + 1), 0) FROM log WHERE pos BETWEEN ? AND ?"  # noqa: S608 - constants
-    f" AND {where} AND pos NOT IN (SELECT pos FROM refused)"
+    lane: "SELECT coalesce(sum(last_seq - first_seq + 1), 0) FROM log WHERE pos BETWEEN ?1 + ?3 AND ?2 + ?3"  # noqa: S608 - constants
+    f" AND {where} AND pos - ?3 NOT IN (SELECT pos FROM refused)"
     for lane, where in _WHERE.items()
 }
 Receipts = dict[int, tuple[int, list[list[int]]]]  # device -> complete to, missing ranges
@@ -188,19 +188,26 @@ def refusals(connection: apsw.Connection) -> tuple[int, Refused | None]:
 def move(connection: apsw.Connection, by: int) -> None:
     """Every row above its lane's cursor has moved by so many positions, and is to be delivered there.
 
-    Those that were delivered ahead, too: the office has their events, but no row of these positions.
+    Those that were delivered ahead, too: the office has their events, but no row of these positions. Refused ones are
+    asked for anew.
     """
-    knows_refused = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'refused'").get
-    for name, lane in lanes(connection).items():
-        if knows_refused:
-            connection.execute(
-                "UPDATE refused SET pos = pos + ? WHERE lane = ? AND pos > ?", (by, name, lane.cursor)
-            )
-        for first, last in lane.ahead:
-            again = connection.execute(_EVENTS[name], (first + by, last + by)).get
-            connection.execute("UPDATE lane SET delivered = delivered - ? WHERE name = ?", (again, name))
-        if lane.ahead:
-            connection.execute("UPDATE lane SET ahead = x'80' WHERE name = ?", (name,))
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'refused'").get:
+        return  # nothing is ahead in a store of that age
+    for name, count in ahead(connection, by).items():
+        connection.execute(
+            "UPDATE lane SET delivered = delivered - ?, ahead = x'80' WHERE name = ?", (count, name)
+        )
+    connection.execute("DELETE FROM refused WHERE pos > (SELECT cursor FROM lane WHERE name = refused.lane)")
+
+
+def ahead(connection: apsw.Connection, by: int = 0) -> dict[str, int]:
+    """How many events each lane has delivered above its cursor; its rows there have moved by so many positions."""
+    return {
+        name: sum(
+            int(str(connection.execute(_EVENTS[name], (first, last, by)).get)) for first, last in lane.ahead
+        )
+        for name, lane in lanes(connection).items()
+    }
 
 
 def _spans(value: bytes = b"\x80") -> list[tuple[int, int]]:
