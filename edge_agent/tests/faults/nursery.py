@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +50,8 @@ class Nursery:
 
     def __init__(self) -> None:
         self._children: dict[int, Child] = {}
-        self._born: asyncio.Queue[int] = asyncio.Queue()
+        # One for each order, answered in their order: of a queue a second lane could take the first one's child.
+        self._born: deque[asyncio.Future[Child]] = deque()
 
     async def __aenter__(self) -> Nursery:
         path = os.pathsep.join([str(ROOT), str(ROOT / "protocol")])
@@ -58,9 +60,10 @@ class Nursery:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             cwd=ROOT, env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
+        ready = self._next_born()
         self._listening = asyncio.create_task(self._listen())
         async with asyncio.timeout(READY_S):
-            await self._born.get()
+            await ready
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -92,11 +95,16 @@ class Nursery:
             "clock": str(clock) if clock else None,
         }  # fmt: skip
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        born = self._next_born()
         async with asyncio.timeout(READY_S):
-            child = self._children[await self._born.get()]
+            child = await born
             while held and _state(child.pid) != "T":  # noqa: ASYNC110 - it stops in another process
                 await asyncio.sleep(0.001)
         return child
+
+    def _next_born(self) -> asyncio.Future[Child]:
+        self._born.append(asyncio.get_running_loop().create_future())
+        return self._born[-1]
 
     async def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -105,9 +113,10 @@ class Nursery:
             if "code" in said:
                 self._children.pop(said["pid"]).ended.set_result(said["code"])
             else:
-                if said["pid"]:
-                    self._children[said["pid"]] = Child(said["pid"])
-                self._born.put_nowait(said["pid"])
+                child = Child(said["pid"])
+                if child.pid:  # 0: the nursery itself is ready
+                    self._children[child.pid] = child
+                self._born.popleft().set_result(child)
 
 
 def _state(pid: int) -> str:
