@@ -183,7 +183,7 @@ TABLES: dict[str, tuple[Key, ...]] = {
         Key("file", REQUIRED, PATH, "the devices with their keys (TOML, mode 0600); relative to this file"),
     ),
     "link": (
-        Key("window", 16, whole(1, 32), "event frames that a device may have under way"),
+        Key("window", 64, whole(1, 64), "event frames that a device may have under way; it takes fewer if it likes"),
         Key(
             "offline_after_s",
             300,

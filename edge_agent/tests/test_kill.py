@@ -85,11 +85,12 @@ async def test_sigterm_commits_what_was_read(tmp_path: Path) -> None:
     agent = Process(site)
     await agent.start()
     await sync(device, wire)
-    for _ in range(100):
+    for _ in range(2_000):
         device.mint()
     going = asyncio.create_task(sync(device, wire, batch=1))
     await until(lambda: device.acked >= 20)
     assert await agent.end() == 0
+    assert not going.done(), "it was to end in mid-stream"
     assert set(range(1, device.acked + 1)) <= set(site.events(7))
     await agent.start()
     await going

@@ -16,7 +16,7 @@ from tools.bench import frames, sample
 from tools.bench.sample import Sample
 
 FIRST_DEVICE = 100
-WINDOW = 16  # frames in flight on one link, as an agent's welcome allows
+WINDOW = 64  # frames in flight on one link, as an agent's welcome allows
 
 
 class Script:
@@ -59,7 +59,7 @@ class BenchPort(Port):
 
     kind = "bench"
 
-    def __init__(self, script: Script, agent: Agent) -> None:
+    def __init__(self, script: Script, agent: Agent, window: int = WINDOW) -> None:
         self.name = f"bench {script.device}"
         self.where = "memory"
         self.up = True
@@ -68,6 +68,7 @@ class BenchPort(Port):
             agent.switchboard.frames, agent.switchboard.refused, lambda *_: None, lambda *_: None
         )
         self._script = script
+        self._window = window
         self._session = agent.switchboard.sessions[script.device]
         self._decoder = framing_host.Decoder()
         self._last_seqs = [last_seq for last_seq, _ in script.frames]
@@ -105,7 +106,7 @@ class BenchPort(Port):
     def _more(self) -> None:
         if self._paused:
             return
-        lines = self._lines[self._sent : self._acked + WINDOW]
+        lines = self._lines[self._sent : self._acked + self._window]
         if lines:
             self._sent += len(lines)
             self._take(b"".join(lines))
