@@ -23,6 +23,7 @@ SOAK = os.environ.get("GATEPOST_SOAK") == "1"
 SEED = int(os.environ.get("GATEPOST_SEED", "7"))
 DRAIN_S = 60.0
 RUNNING = b'"event": "running"'
+EVERY_LINE = '[log]\nlevel = "debug"\n'  # for drills that count lines: none is left out because it comes often
 
 
 class Tally:

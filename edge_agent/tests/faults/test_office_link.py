@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent.tests.faults.campaign import restarted
 from edge_agent.tests.faults.nursery import Nursery
-from edge_agent.tests.faults.rig import SEED, SOAK, Estate, Tally, estate
+from edge_agent.tests.faults.rig import EVERY_LINE, SEED, SOAK, Estate, Tally, estate
 from edge_agent.tests.harness import until
 from edge_agent.tests.proxy import CHUNK, Proxy
 from tools.simulate.proxy import Way, reset
@@ -30,7 +30,6 @@ HALF_OPEN, HALF_OPEN_KILLED, DOWN, LOST, KILLED, RESTARTED = (
 )  # fmt: skip
 FAULTS = (HALF_OPEN, HALF_OPEN_KILLED, DOWN, LOST, KILLED, RESTARTED)
 AWAY, BACK = b'"event": "office not reached"', b'"event": "office reached"'  # each lane says it once an outage
-EVERY_LINE = '[log]\nlevel = "debug"\n'  # the lines above are counted: none may be left out
 
 
 class LosingProxy(Proxy):

@@ -98,12 +98,33 @@ class MergedPty(SeededPty):
 
 
 class VanishingPty(SeededPty):
-    """The port goes away, with whatever was on the line, and comes back."""
+    """The port goes away in the middle of a frame, and comes back."""
 
-    async def vanish(self, times: int) -> None:
-        for _ in range(times):
-            await asyncio.sleep(self.rng.uniform(0.05, 0.2))  # any moment
-            self.unplug()
-            self.faults += 1
-            await asyncio.sleep(self.rng.uniform(0, 0.1))
-            self.plug()
+    OFTEN, LONGEST_S = 0.3, 0.1
+
+    def __init__(self, link: Path, seed: int) -> None:
+        self._answered = False  # since it was plugged in: only then the agent surely has it open
+        super().__init__(link, seed)
+
+    def unplug(self) -> None:
+        self._answered = False
+        super().unplug()
+
+    def deliver(self, frame: bytes) -> None:
+        self._answered = True
+        super().deliver(frame)
+
+    def send(self, frame: bytes) -> None:
+        if not self._answered or self.rng.random() >= self.OFTEN:
+            super().send(frame)
+            return
+        data = framing.encode(frame)
+        self.raw(data[: self.rng.randrange(len(data))])
+        self.unplug()
+        self.faults += 1
+        self._back = asyncio.get_running_loop().call_later(self.rng.random() * self.LONGEST_S, self.plug)
+
+    def close(self) -> None:
+        if self.faults:
+            self._back.cancel()
+        super().close()
