@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 import pytest
@@ -97,12 +98,21 @@ async def live(made: Recorded, fail: int) -> None:
     assert await made.office.end() == 0
 
 
+class Cuts(NamedTuple):
+    """How many, promised events that are gone, syncs that failed, device -> up to where was promised in the end."""
+
+    count: int
+    lost: int
+    failed: int
+    promised: dict[int, int]
+
+
 def cut(
     folder: Path, pattern: str, rng: random.Random, check: Callable[[Path, dict[int, int]], int]
-) -> tuple[int, int, int]:
-    """(cuts, promised events that are gone, syncs that failed) at many moments of the records that fit the pattern."""
+) -> Cuts:
+    """Cuts at CUTS // 2 moments of the records that fit the pattern."""
     every = [record for log in sorted(folder.glob(pattern)) for record in records(log)]
-    moments = sorted(rng.sample(range(len(every)), min(CUTS // 2, len(every))))
+    moments = sorted(rng.sample(range(len(every)), CUTS // 2))
     disk = Disk(rng.randrange(1 << 30))
     image = folder / "image"
     lost = at = 0
@@ -115,7 +125,9 @@ def cut(
         disk.image(image, style, rng)
         lost += check(image, disk.promised)
         shutil.rmtree(image)
-    return len(moments), lost, disk.failed
+    for record in every[at:]:
+        disk.take(record)
+    return Cuts(len(moments), lost, disk.failed, disk.promised)
 
 
 def at_edge(folder: Path, promised: dict[int, int]) -> int:
@@ -166,11 +178,14 @@ async def test_what_was_promised_survives_a_cut(tmp_path: Path, fail: int) -> No
     office = await asyncio.to_thread(cut, made.folder, "office-*.rec", rng, at_office)
     print(
         f"faults: power cut, {'15 % of all syncs fail' if fail else 'syncs hold'}: "
-        f"edge {edge[0]} cuts, {edge[1]} acknowledged events lost ({edge[2]} syncs failed); "
-        f"office {office[0]} cuts, {office[1]} receipted events lost ({office[2]} syncs failed) (seed {SEED})"
+        f"edge {edge.count} cuts, {edge.lost} acknowledged events lost ({edge.failed} syncs failed); "
+        f"office {office.count} cuts, {office.lost} receipted events lost ({office.failed} syncs failed) (seed {SEED})"
     )
-    assert edge[0] + office[0] >= CUTS * 9 // 10
-    assert (edge[1], office[1]) == (0, 0)
+    assert (edge.count, office.count) == (CUTS // 2, CUTS // 2)
+    minted = {device.device: device.last_seq for device in made.devices}
+    assert edge.promised == minted  # else nobody watched what the cuts are measured by
+    assert {device: upto for device, upto in office.promised.items() if device != OWN} == minted
+    assert (edge.lost, office.lost) == (0, 0)
     if fail:
-        assert edge[2]
-        assert office[2]
+        assert edge.failed
+        assert office.failed
