@@ -151,7 +151,7 @@ def all_of(counts: Counter[tuple[str, Call]]) -> list[Boundary]:
 
 
 def sample(boundaries: list[Boundary], size: int, rng: random.Random) -> list[Boundary]:
-    """At least one of every phase, thread and kind of call, then whatever comes."""
+    """One of every phase, thread and kind of call, however many these are, then whatever comes, up to `size`."""
     by_kind: dict[tuple[str, Call], list[Boundary]] = {}
     for each in boundaries:
         by_kind.setdefault(each[:2], []).append(each)
@@ -159,7 +159,7 @@ def sample(boundaries: list[Boundary], size: int, rng: random.Random) -> list[Bo
     rest = [each for each in boundaries if each not in chosen]
     chosen += rng.sample(rest, max(0, min(size - len(chosen), len(rest))))
     rng.shuffle(chosen)
-    return chosen[:size] if size < len(chosen) else chosen
+    return chosen
 
 
 @asynccontextmanager

@@ -103,6 +103,16 @@ async def kill_at_all(at: Campaign, boundaries: Sequence[Boundary]) -> int:
     return missed
 
 
+@pytest.mark.parametrize("size", [5, 60])
+def test_a_sample_leaves_out_no_kind_of_call(size: int) -> None:
+    kinds = [(phase, (rank, call)) for phase in (FIRST, STOP) for rank in (0, 1) for call in ("write", "fsync", "link")]
+    every = [(*kind, number) for kind in kinds for number in range(1, 21)]
+    for seed in range(20):
+        chosen = sample(every, size, random.Random(seed))
+        assert {each[:2] for each in chosen} == set(kinds)
+        assert len(set(chosen)) == len(chosen) == max(size, len(kinds))
+
+
 async def test_at_every_call_that_writes(tmp_path: Path) -> None:
     needs_strace()
     tally = Tally()
