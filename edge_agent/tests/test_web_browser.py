@@ -79,3 +79,21 @@ async def test_the_page_lives(tmp_path: Path) -> None:
             assert complaints(browser) == []
         await asyncio.to_thread(wait_text, browser, "stream", "connection lost")
     wire.close()
+
+
+async def test_a_session_that_ended_leads_to_signing_in(tmp_path: Path) -> None:
+    """An agent that was started anew knows no session: the stream is refused, and the page must not stand still."""
+    site = Site(tmp_path)
+    with_viewer(site)
+    (tmp_path / "profile").mkdir()
+    with chromium(tmp_path / "profile") as browser:
+        async with site.agent() as agent:
+            await asyncio.to_thread(sign_in, browser, f"http://127.0.0.1:{agent.status.port}/?lang=en")
+            await asyncio.to_thread(wait_text, browser, "stream", "live")
+            agent.status._guard._sessions.clear()
+            await agent.status._stream.stop()
+
+            def asked() -> None:
+                WebDriverWait(browser, DEADLINE_S).until(lambda _: browser.current_url.endswith("/login"))
+
+            await asyncio.to_thread(asked)
