@@ -184,3 +184,33 @@ def test_a_refused_sender_is_let_go(server: Server) -> None:
                 line.sendall(b"10000\r\n" + bytes(65_536) + b"\r\n")
             raise AssertionError("13 MB were taken of a stranger")
     assert server.get("/healthz")["ok"] is True
+
+
+@pytest.mark.parametrize("host", [b"[", b"[::1", b"]", b"\xff\xfe", b"127.0.0.1@evil.example", b"127.0.0.1]"])
+def test_a_host_that_is_none_is_refused(server: Server, host: bytes) -> None:
+    with connect(server) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+        assert answer(line)[:12] in (b"HTTP/1.1 421", b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("kind", ["99999999999999999999999", "-1", "256", "x"])
+def test_a_kind_that_no_event_has_is_refused(server: Server, kind: str) -> None:
+    status, _, said = server.ask("GET", f"/api/v1/events?kind=3&kind={kind}")
+    assert status == 422
+    assert json.loads(said)["error"]["field"]
+
+
+def test_who_goes_away_in_the_middle_is_no_error_here(server: Server) -> None:
+    """Lines break all the time: that fills no log with tracebacks."""
+    begin = len(server.log())
+    for path, *headers in (
+        (batches("east"), "Authorization: Bearer token-of-east", "Content-Type: application/cbor"),
+        (path_of("lakeside", "pi-1"), "Content-Type: application/json"),
+        ("/login",),
+    ):
+        with connect(server) as line:
+            line.sendall(post(path, *headers, "Content-Length: 100", "Expect: 100-continue"))
+            assert line.recv(100).startswith(b"HTTP/1.1 100")  # the body is waited for
+            line.sendall(b"a")
+    assert server.get("/healthz")["ok"] is True
+    assert [line for line in server.log()[begin:] if "traceback" in line] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
 
 from tools.office.errors import RequestError
 from tools.office.service import Office
@@ -12,6 +13,7 @@ from tools.office.web import models, views
 
 U32 = 0xFFFFFFFF
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Kind = Annotated[int, Field(ge=0, le=255)]
 Device = Annotated[int, Path(ge=0, le=U32)]
 
 
@@ -61,7 +63,7 @@ def router(office: Office) -> APIRouter:
     async def events(
         site: str | None = None,
         device: Annotated[int | None, Query(ge=0, le=U32)] = None,
-        kind: Annotated[list[int] | None, Query(max_length=64)] = None,
+        kind: Annotated[list[Kind] | None, Query(max_length=64)] = None,
         before: str | None = None,
         limit: Limit = 50,
     ) -> models.EventsAnswer:

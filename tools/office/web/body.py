@@ -20,7 +20,10 @@ GZIP_BITS = 31  # zlib's wbits for exactly one gzip member
 async def read(
     request: Request, content_type: str | None, limit: int, remedy: str, *encodings: str
 ) -> bytes:
-    """The body as it came. Raises RequestError: 415 another type or encoding, 413 above `limit` bytes, 408 too slow."""
+    """The body as it came. Raises RequestError.
+
+    415 another type or encoding, 413 above `limit` bytes, 408 too slow, 400 the sender went away.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type is not None and kind != content_type:
         raise RequestError("content-type", f"must be {content_type}", 415)
@@ -42,6 +45,8 @@ async def read(
                 parts.append(part)
     except TimeoutError as error:
         raise RequestError("body", f"did not arrive within {DEADLINE_S:.0f} s", 408) from error
+    except ClientDisconnect as error:
+        raise RequestError("body", "ended early", 400) from error  # nobody is there to read it
     return b"".join(parts)
 
 

@@ -62,8 +62,7 @@ class Guard:
             return None
         # Without a token only this machine is served; a foreign page that has its own name point here must not read.
         if self._office.config.viewer_sha256 is None:
-            host = urlsplit("//" + request.headers.get("host", "")).hostname
-            if host not in LOOPBACK:
+            if _host(request) not in LOOPBACK:
                 return refusal(421, "host", "this server answers to 127.0.0.1 and localhost only")
             return None
         path = request.url.path
@@ -82,3 +81,10 @@ class Guard:
         if path.startswith("/api/") or path == "/openapi.json":
             return refusal(401, "authorization", "not accepted", {"WWW-Authenticate": "Bearer"})
         return RedirectResponse("/login", 303)
+
+
+def _host(request: Request) -> str | None:
+    try:
+        return urlsplit("//" + request.headers.get("host", "")).hostname
+    except ValueError:
+        return None
