@@ -64,6 +64,9 @@ class _Server:
     def getsockname(self) -> tuple[str, int]:
         return ("127.0.0.1", 1)
 
+    def setsockopt(self, *_: Any) -> None:
+        """Nobody is slow."""
+
     def close(self) -> None:
         """Nothing is open."""
 
