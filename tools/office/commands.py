@@ -44,15 +44,13 @@ def renew(config_file: Path, *, switch: bool, anyway: bool) -> str:
         raise ToolError("only a certificate that gatepost office init made can be renewed like that")
     if not switch:
         if following.exists():
-            return (
-                "the next certificate is there already; restart the office if it was not since, then --switch"
-            )
+            return "the next certificate is there already; when all edges have heard of it: --switch"
         with _told():
             pin = machine_keys.make_certificate(following)
-        return f"made the next certificate, pin {pin.hex()}: restart the office; edges hear of it with each batch"
+        return f"made the next certificate, pin {pin.hex()}: edges hear of it with each batch; then --switch"
     if not following.exists():
         raise ToolError("there is no next certificate: gatepost office renew without --switch makes it")
-    made_ms = int(following.stat().st_mtime * 1000)
+    made_ms = int(following.stat().st_ctime * 1000)  # when it came to stand there, whole
     with _store(config) as store:
         late = [
             f"{one.site}/{one.edge}"

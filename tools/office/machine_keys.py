@@ -18,12 +18,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edge_agent import private_files
 from edge_agent.errors import ConfigError
+from edge_agent.logs import Log
 from edge_agent.pinning import pin_of
 
 CERTIFICATE, NEXT = "office.pem", "next.pem"  # key and certificate in one file: renaming changes both at once
 SESSION_KEY = "session.key"
 YEARS = 100  # edges go by the pin; a date would only stop a site whose clock is wrong
 MAX_FILE = 64 * 1024
+
+_log = Log("office")
 
 
 def make_certificate(path: Path) -> bytes:
@@ -72,6 +75,31 @@ def pin_of_file(path: Path) -> bytes:
         return pin_of(found[0])
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(path.name, None, "", f"is no certificate that can be read: {error}") from error
+
+
+class Following:
+    """The pin of the next certificate, from the moment that `gatepost office renew` has made it.
+
+    `renew --switch` takes an edge that was here since for one that has heard of it. Once told, a pin is told as long as
+    the process lives: between `--switch` and the restart edges must not forget it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NEXT
+        self._at = 0
+        self.pin = ""  # in hex; "" while there is none that can be read
+
+    def look(self) -> None:
+        """Renews `pin`; called for every answer, so it looks at the file's date only."""
+        try:
+            at = self._path.stat().st_mtime_ns
+            if at != self._at:
+                self._at = at
+                self.pin = pin_of_file(self._path).hex()
+        except FileNotFoundError:
+            pass
+        except (OSError, ConfigError) as error:
+            _log.error("the next certificate can't be announced", problem=str(error))
 
 
 def session_key(folder: Path) -> bytes:

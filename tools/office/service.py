@@ -32,10 +32,7 @@ class BusyError(StoreError):
 
 
 class Office:
-    """Everything that the pages and the API stand on. Made, started and closed in one event loop.
-
-    next_pin: the pin that the certificate will have after the next `gatepost office renew --switch`, in hex, or "".
-    """
+    """Everything that the pages and the API stand on. Made, started and closed in one event loop."""
 
     def __init__(self, config: Config, store: Store, now_ms: Callable[[], int]) -> None:
         self.config = config
@@ -56,8 +53,13 @@ class Office:
         self._checker: asyncio.Task[None] | None = None
         session_key = machine_keys.session_key(config.data_dir)
         self.gate = Gate(config, store.edges, self._site_keys, now_ms, self.read, self.write, session_key)
-        following = config.data_dir / machine_keys.NEXT
-        self.next_pin = machine_keys.pin_of_file(following).hex() if following.exists() else ""
+        self._following = machine_keys.Following(config.data_dir)
+
+    @property
+    def next_pin(self) -> str:
+        """The pin that the certificate will have after the next `gatepost office renew --switch`, in hex, or ""."""
+        self._following.look()
+        return self._following.pin
 
     async def start(self) -> None:
         """Ready to take batches when this returns. Raises StoreError."""
@@ -83,6 +85,7 @@ class Office:
         """The receipt for one batch, which is on the disk then. Raises RequestError, StoreError."""
         if self._waiting >= MAX_WAITING:
             raise BusyError("too many batches are under way")
+        self._following.look()  # whom the database has seen since is taken for told, so it must be told
         self._waiting += 1
         self._idle.clear()
         try:
@@ -113,6 +116,7 @@ class Office:
 
     async def take_head(self, site: str, body: bytes, sender: Sender) -> dict[str, object]:
         """The answer to one signed head, which is on the disk then. Raises RequestError, StoreError."""
+        self._following.look()  # as above
         said, found = await self._on(self._writer, self._take_head, site, body, sender)
         if found.findings:
             _log.error("an edge's log contradicts", site=site, edge=said.head.edge, findings=found.findings)

@@ -316,21 +316,26 @@ async def test_the_next_certificate_is_announced_by_the_present_one(place: Place
         assert "made the next certificate" in commands.renew(place.config, switch=False, anyway=False)
         with pytest.raises(ToolError, match="not heard of it yet: s1/e1"):
             commands.renew(place.config, switch=True, anyway=False)
+        # Whoever was here since has heard of it: the running server tells it, and goes on doing so after the switch.
+        following = machine_keys.pin_of_file(place.config.parent / "data" / machine_keys.NEXT)
+        device.mint()
+        await sync(device, wire)
+        await until(lambda: place.arrived(7) == 11)
+        commands.renew(place.config, switch=True, anyway=False)
+        await until(lambda: following.hex() in (place.data / "office.toml").read_text())
+        device.mint()
+        await sync(device, wire)
+        await until(lambda: place.arrived(7) == 12)
+        known = enrolment.load(place.data, "s1", "e1")
+        assert known is not None
+        assert len(known.pins) == 2
+        assert known.pins[1] == following
         await asyncio.to_thread(place.server.stop)  # the agent has to close its connections meanwhile
         with running(place.config) as second:
             place.line.target = second.port
             device.mint()
             await sync(device, wire)
-            await until(lambda: place.arrived(7) == 11)
-            following = machine_keys.pin_of_file(place.config.parent / "data" / machine_keys.NEXT)
-            await until(lambda: following.hex() in (place.data / "office.toml").read_text())
-            commands.renew(place.config, switch=True, anyway=False)
-            await asyncio.to_thread(second.stop)
-        with running(place.config) as third:
-            place.line.target = third.port
-            device.mint()
-            await sync(device, wire)
-            await until(lambda: place.arrived(7) == 12)
+            await until(lambda: place.arrived(7) == 13)
             await until(lambda: (place.data / "office.toml").read_text().count(following.hex()) == 1)
             known = enrolment.load(place.data, "s1", "e1")
             assert known is not None
