@@ -37,18 +37,19 @@ def _language() -> str:
 
 
 def _checked(wanted: argparse.Namespace) -> Report:
-    if wanted.key is not None and not proof.good_key(wanted.key):
+    key = None if wanted.key is None else proof.fingerprint_of(wanted.key)
+    if wanted.key is not None and key is None:
         raise ToolError("--key: right is a fingerprint (8 groups of 4 digits) or a public key (64 digits)")
     if wanted.office is None and wanted.edge is None:
-        if wanted.proof is None or wanted.key is None:
+        if wanted.proof is None or key is None:
             raise ToolError("right is --office office.toml, --edge edge.toml, or --proof FILE with --key KEY")
-        return _proof(wanted)
+        return _proof(wanted, key)
     for name in ("site", "device", "day", "event", "proof"):
         if wanted.office is None and getattr(wanted, name) is not None:
             raise ToolError(f"--{name} goes with --office")
     report = Report()
     try:
-        chosen = Wanted(wanted.site, wanted.device, _day(wanted.day), _event(wanted.event), wanted.key)
+        chosen = Wanted(wanted.site, wanted.device, _day(wanted.day), _event(wanted.event), key)
         if wanted.office is not None:
             config = office_config.load(wanted.office, serve=False)
             report = office.check(config, chosen)
@@ -56,7 +57,7 @@ def _checked(wanted: argparse.Namespace) -> Report:
                 _write(wanted.proof, config, chosen, report)
         if wanted.edge is not None and report.unable is None:
             here = edge_config.load(wanted.edge)
-            delivered = edge.check(here, report)
+            delivered = edge.check(here, report, key)
             if wanted.office is not None and report.unable is None:
                 office.compare(config, here.site, here.edge, delivered, report)
     except EdgeError as error:
@@ -106,7 +107,7 @@ def _write(path: Path, config: Config, chosen: Wanted, report: Report) -> None:
     report.note("没有已签名的行含有此事件，未写证明", "no signed row has this event: no proof was written")
 
 
-def _proof(wanted: argparse.Namespace) -> Report:
+def _proof(wanted: argparse.Namespace, edge_key: str) -> Report:
     document = proof.load(wanted.proof)
     key = None
     if wanted.event_keys is not None:
@@ -117,4 +118,4 @@ def _proof(wanted: argparse.Namespace) -> Report:
             raise ToolError(str(error)) from error
         except (KeyError, TypeError):
             key = None  # the check itself names what is wrong with the file
-    return proof.check(document, wanted.key, key)
+    return proof.check(document, edge_key, key)

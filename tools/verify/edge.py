@@ -28,8 +28,8 @@ class Delivered(NamedTuple):
     root: bytes
 
 
-def check(config: Config, report: Report) -> list[Delivered]:
-    """Everything of this edge; what the office must have."""
+def check(config: Config, report: Report, key: str | None = None) -> list[Delivered]:
+    """Everything of this edge; what the office must have. key: the fingerprint that its heads' key must have."""
     path = config.data_dir / FILE_NAME
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -45,16 +45,17 @@ def check(config: Config, report: Report) -> list[Delivered]:
         return []
     try:
         db.execute("BEGIN")
-        return _EdgeCheck(db, config, report).run()
+        return _EdgeCheck(db, config, report, key).run()
     finally:
         db.close()
 
 
 class _EdgeCheck:
-    def __init__(self, db: apsw.Connection, config: Config, report: Report) -> None:
+    def __init__(self, db: apsw.Connection, config: Config, report: Report, key: str | None) -> None:
         self._db = db
         self._config = config
         self._report = report
+        self._key = key
         self._where: dict[str, Any] = {"site": config.site, "edge": config.edge}
         self._leaves = Leaves(config.site, config.edge)
         self._rows: list[int] = []  # positions whose row does not give the leaf
@@ -101,7 +102,7 @@ class _EdgeCheck:
             )
             if not fits(said, head.public, head.signature):
                 self._report.fault("head_forged", **self._where, head=head.number)
-            elif public and head.public != public:
+            elif (public and head.public != public) or self._key not in (None, fingerprint(head.public)):
                 self._report.fault("head_key", **self._where, head=head.number)
             if head.number != expected:
                 self._report.fault("head_dropped", **self._where, head=expected, last_head=head.number - 1)

@@ -168,7 +168,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def check(document: dict[str, Any], key: str, event_key: bytes | None) -> Report:
-    """Everything that the file says, against the edge's key (64 digits, or its fingerprint) and the event key."""
+    """Everything that the file says, against the fingerprint of the edge's key, and the event key."""
     report = Report()
     try:
         _check(document, key, event_key, report)
@@ -206,7 +206,7 @@ def _check(document: dict[str, Any], key: str, event_key: bytes | None, report: 
         said["time_ms"],
     )
     public = bytes.fromhex(document["key"])
-    if len(public) != KEY_BYTES or key.lower() not in (public.hex(), fingerprint(public)):
+    if len(public) != KEY_BYTES or key != fingerprint(public):
         report.fault("head_key", **where, head=head.number)
     if not fits(head, public, bytes.fromhex(document["signature"])):
         report.fault("head_forged", **where, head=head.number)
@@ -256,6 +256,9 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def good_key(text: str) -> bool:
-    """Whether this can be a key or its fingerprint."""
-    return bool(_FINGERPRINT.fullmatch(text.lower()) or re.fullmatch(r"[0-9a-fA-F]{64}", text))
+def fingerprint_of(text: str) -> str | None:
+    """A key as people give it, by fingerprint or as 64 digits -> its fingerprint; None: it is neither."""
+    found = text.lower()
+    if re.fullmatch(r"[0-9a-f]{64}", found):
+        return fingerprint(bytes.fromhex(found))
+    return found if _FINGERPRINT.fullmatch(found) else None

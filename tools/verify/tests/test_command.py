@@ -127,3 +127,20 @@ def test_what_can_not_be_checked(scene: Scene, tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "office" / "data").mkdir()
     (tmp_path / "office" / "data" / "office.db").write_bytes(b"no database at all" * 200)
     assert cli.main(["verify", "--office", str(empty), "--lang", "en"]) == 2
+
+
+@pytest.mark.parametrize("side", ["office", "edge"])
+def test_the_key_that_must_have_signed(
+    scene: Scene, copy: Copy, capsys: pytest.CaptureFixture[str], side: str
+) -> None:
+    """By fingerprint or as digits, large or small; another key is named, at both sides."""
+    where = scene.folder / ("office/office.toml" if side == "office" else "edge.toml")
+    asked = ["verify", f"--{side}", str(where), "--lang", "en", "--key"]
+    public = identity.load(copy.edge.data_dir).public
+    key = identity.fingerprint(public)
+    for given in (key, key.upper(), public.hex(), public.hex().upper()):
+        assert cli.main([*asked, given]) == 0, capsys.readouterr().out
+    for other in ("0" * 64, identity.fingerprint(bytes(32))):
+        capsys.readouterr()
+        assert cli.main([*asked, other]) == 1
+        assert "signed by a key that is not this edge's" in capsys.readouterr().out
