@@ -23,6 +23,10 @@ class StoreError(EdgeError):
     """The store can't be used as it is: do not start; the text names the remedy."""
 
 
+class StoreUnreadError(StoreError):
+    """The store can't be read just now (locked, a disk that fails or is full): nothing says that it is damaged."""
+
+
 class StoreClosedError(EdgeError):
     """The writer takes no more work; what was not acknowledged stays with its sender."""
 

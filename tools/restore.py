@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import apsw
 
-from edge_agent.errors import StoreError
+from edge_agent.errors import StoreError, StoreUnreadError
 from edge_agent.store import copies
 from edge_agent.store.copies import Contents, Marks
-from edge_agent.store.database import FILE_NAME, own, schema_steps
+from edge_agent.store.database import FILE_NAME, TRANSIENT, own, schema_steps
 from edge_agent.store.downgrade import convert
 from tools import backup
 from tools.backup import Manifest
@@ -135,7 +135,10 @@ def _workplace(data_dir: Path) -> Iterator[Path]:
 
 
 def _present(store: Path) -> Contents | None:
-    """What the store that is there holds, all of its WAL taken in; None when it is damaged."""
+    """What the store that is there holds, all of its WAL taken in; None when it is damaged.
+
+    Raises ToolError when it can't be read just now: it may be whole, and hold what the office lacks.
+    """
     try:
         connection = apsw.Connection(str(store), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
@@ -150,6 +153,11 @@ def _present(store: Path) -> Contents | None:
         finally:
             connection.close()
         return copies.check(store)
+    except (*TRANSIENT, StoreUnreadError) as error:
+        raise ToolError(
+            f"{store}: can't be read just now ({error}): see who has it (sudo fuser -v {store}) and whether the disk "
+            "fails (dmesg), then try again"
+        ) from error
     except (apsw.Error, StoreError):
         return None
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import apsw
 
-from edge_agent.errors import StoreError
+from edge_agent.errors import StoreError, StoreUnreadError
 from edge_agent.store import devices, events, outbox
-from edge_agent.store.database import transaction
+from edge_agent.store.database import TRANSIENT, transaction
 
 STEP_PAGES = 512
 # What an edge may have used up between a backup and its restore, and which must never be used again.
@@ -65,7 +65,7 @@ def copy(source: Path, target: Path, progress: Callable[[int, int], None]) -> No
 
 
 def check(path: Path) -> Contents:
-    """Reads all of a store. Raises StoreError when it is damaged, or none."""
+    """Reads all of a store. Raises StoreError when it is damaged, or none, StoreUnreadError when it can't be read."""
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
@@ -76,6 +76,8 @@ def check(path: Path) -> Contents:
             return contents(connection)
         finally:
             connection.close()
+    except TRANSIENT as error:
+        raise StoreUnreadError(f"{path.name} can't be read just now: {error}") from error
     except apsw.Error as error:
         raise StoreError(f"{path.name} is no whole store: {error}") from error
 

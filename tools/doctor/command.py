@@ -13,9 +13,10 @@ from typing import Any
 
 from edge_agent import config as configuration
 from edge_agent.config import NamedFile
-from edge_agent.errors import ConfigError
+from edge_agent.errors import EdgeError
 from edge_agent.service.heartbeat import language
 from tools.doctor import gather_machine, gather_site, judge, texts
+from tools.doctor.facts import Closed
 from tools.doctor.finding import Finding, Level, fault, ok
 
 PRIVATE = (".key", ".toml", ".sqlite")
@@ -24,34 +25,44 @@ PRIVATE = (".key", ".toml", ".sqlite")
 def run(wanted: argparse.Namespace) -> int:
     """Exit code: 0 all well, 1 something needs looking at, 2 something is broken."""
     data_dir = _data_dir(wanted.config)
+    as_agent = os.geteuid() == 0
     _become_owner(data_dir)
-    found = examine(wanted.config, data_dir)
+    found = examine(wanted.config, data_dir, as_agent=as_agent)
     worst = max(finding.level for finding in found)
     print(as_json(found, worst) if wanted.json else as_text(found, worst, wanted.lang or language()))
     return int(worst)
 
 
-def examine(path: Path, data_dir: Path | None) -> list[Finding]:
-    """Everything that can be looked at, also when the configuration is wrong."""
+def examine(path: Path, data_dir: Path | None, *, as_agent: bool) -> list[Finding]:
+    """Everything that can be looked at, also when the configuration is wrong; as_agent: with its user's rights."""
+    user = gather_machine.user_name(os.geteuid())
+
+    def no_way(check: str, closed: Closed) -> Finding:
+        return judge.closed(check, closed, user, str(path), as_agent=as_agent)
+
     found = judge.software(gather_machine.software()) + judge.machine(gather_machine.machine())
     config: configuration.Config | None = None
-    try:
-        config = configuration.load(path)
-    except (ConfigError, OSError) as error:
-        found.insert(0, fault("config", "config_wrong", str(error)))
+    closed = gather_machine.closed(path.absolute())
+    if closed is not None:
+        found.insert(0, no_way("config", closed))
     else:
-        found.insert(0, ok("config", "config", str(path)))
-        data_dir = config.data_dir
+        try:
+            config = configuration.load(path)
+        except (EdgeError, OSError) as error:
+            found.insert(0, fault("config", "config_wrong", str(error)))
+        else:
+            found.insert(0, ok("config", "config", str(path)))
+            data_dir = config.data_dir
     found += judge.time(gather_machine.clock(config.clock_source if config else "system"))
-    user = pwd.getpwuid(os.geteuid()).pw_name
     if data_dir is None:
         return found
-    if not os.access(data_dir.parent, os.X_OK, effective_ids=True):
-        return [*found, fault("files", "file_unreadable", str(data_dir.parent), user)]
+    closed = gather_machine.closed(data_dir)
+    if closed is not None:
+        return [*found, no_way("files", closed)]
     found += judge.disk(gather_machine.disk(data_dir))
     found += judge.files(gather_machine.files(_files(path, data_dir)), user)
     store = gather_site.store(data_dir, config.device_id if config else 1, time.time_ns() // 1_000_000)
-    found += judge.store(store) + judge.steps(store)
+    found += judge.store(store) + judge.steps(store) + judge.aside(gather_site.aside(data_dir))
     agent = gather_site.agent(data_dir)
     found += judge.agent(gather_site.says(config, agent) if config else agent)
     if config is None:

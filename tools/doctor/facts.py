@@ -78,7 +78,7 @@ class File(NamedTuple):
 
 
 class Store(NamedTuple):
-    """version 0: there is none yet; known: what this program knows; damage: of quick_check.
+    """version 0: there is none yet; known: what this program knows; damage: of quick_check; unread: why it can't tell.
 
     steps_ms: by how much this machine's clock was set in the last day, each time.
     """
@@ -89,6 +89,21 @@ class Store(NamedTuple):
     wal_bytes: int
     waiting: int
     steps_ms: tuple[int, ...] = ()
+    unread: str = ""
+
+
+class Closed(NamedTuple):
+    """A folder on the way to something, or the thing itself, that the user may not read; owner: whose it is."""
+
+    path: str
+    owner: str
+
+
+class Aside(NamedTuple):
+    """Stores in data_dir that were replaced by a restore or a rollback; size in bytes."""
+
+    folders: tuple[str, ...]
+    size: int
 
 
 class Agent(NamedTuple):

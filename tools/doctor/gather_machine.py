@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - for names of hosts; later, as another user, Python's own folder may be closed
 import grp
 import os
 import platform
+import pwd
 import re
 import shutil
 import socket
@@ -21,7 +23,7 @@ import apsw
 from edge_agent import kernel_clock
 from edge_agent.config import NamedFile, PortConfig
 from edge_agent.transports import docks
-from tools.doctor.facts import Address, Disk, File, Machine, Port, Software, Time
+from tools.doctor.facts import Address, Closed, Disk, File, Machine, Port, Software, Time
 
 SYNCS, BLOCK = 20, 4_096
 SYNCS_S = 5.0
@@ -203,6 +205,32 @@ def _address(name: str, listen: tuple[str, int], kind: socket.SocketKind) -> Add
     except OSError as error:
         return Address(name, shown, error.strerror or str(error))
     return Address(name, shown, "")
+
+
+def closed(wanted: Path) -> Closed | None:
+    """The first folder on the way to a file or folder, or itself, that this user may not read; None: the way is open.
+
+    What is not there ends the way: the agent makes it, or somebody else says that it is missing.
+    """
+    for path in (*reversed(wanted.parents), wanted):
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        may = os.X_OK if stat.S_ISDIR(found.st_mode) else os.R_OK
+        if path == wanted:
+            may |= os.R_OK
+        if not os.access(path, may, effective_ids=True):
+            return Closed(str(path), user_name(found.st_uid))
+    return None
+
+
+def user_name(user: int) -> str:
+    """A user's name; its number where it has none here."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def files(named: Iterable[NamedFile]) -> list[File]:

@@ -19,15 +19,16 @@ from cryptography import x509
 
 from edge_agent import config as configuration
 from edge_agent import enrolment, own_events
-from edge_agent.errors import StoreError
+from edge_agent.errors import StoreError, StoreUnreadError
 from edge_agent.pinning import pin_of
 from edge_agent.store import copies
-from edge_agent.store.database import FILE_NAME, LOCK_NAME, schema_steps
+from edge_agent.store.database import FILE_NAME, LOCK_NAME, TRANSIENT, schema_steps
 from edge_agent.web import texts as page_texts
 from edge_agent.web import verdict
 from gatelink import cbor
 from gatelink.errors import GatelinkError
-from tools.doctor.facts import Agent, Office, Store
+from tools.doctor.facts import Agent, Aside, Office, Store
+from tools.restore import ASIDE
 
 TIMEOUT_S = 10.0
 HEALTH = "/healthz"
@@ -56,8 +57,17 @@ def store(data_dir: Path, own_device: int, now_ms: int) -> Store:
             return Store(version, known, "", wal_bytes, waiting, steps)
         finally:
             connection.close()
+    except (*TRANSIENT, StoreUnreadError) as error:
+        return Store(0, known, "", wal_bytes, 0, unread=str(error))
     except (StoreError, apsw.Error, GatelinkError) as error:
         return Store(0, known, str(error), wal_bytes, 0)
+
+
+def aside(data_dir: Path) -> Aside:
+    """What restores and rollbacks left in data_dir."""
+    folders = sorted(path for path in data_dir.glob(f"{ASIDE}-*") if path.is_dir())
+    size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
+    return Aside(tuple(map(str, folders)), size)
 
 
 def _steps(connection: apsw.Connection, own_device: int, since_ms: int) -> tuple[int, ...]:
@@ -110,7 +120,7 @@ def agent(data_dir: Path) -> Agent:
 def office(config: configuration.Config) -> Office | None:
     """Goes the way to the office step by step, as far as it leads."""
     wanted = config.office
-    if wanted is None:
+    if wanted is None or not wanted.url:  # [office] is there, and this edge not enrolled yet
         return None
     known = enrolment.load(config.data_dir, config.site, config.edge)
     pins = known.pins if known is not None else ()

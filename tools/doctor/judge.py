@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from tools.doctor.facts import Address, Agent, Disk, File, Machine, Office, Port, Software, Store, Time
+from tools.doctor.facts import (
+    Address,
+    Agent,
+    Aside,
+    Closed,
+    Disk,
+    File,
+    Machine,
+    Office,
+    Port,
+    Software,
+    Store,
+    Time,
+)
 from tools.doctor.finding import Finding, fault, ok, warning
 
 LEAST_SQLITE = (3, 51, 3)
@@ -165,6 +178,15 @@ def addresses(seen: Sequence[Address]) -> list[Finding]:
     ]
 
 
+def closed(check: str, seen: Closed, user: str, config: str, *, as_agent: bool) -> Finding:
+    """What ends the look at more than itself; as_agent: the user is the one that the agent runs as."""
+    if seen.owner == user:
+        return fault(check, "own_closed", seen.path, user)
+    if as_agent:
+        return fault(check, "file_unreadable", seen.path, user)
+    return fault(check, "not_allowed", seen.path, user, config)
+
+
 def files(seen: Sequence[File], user: str) -> list[Finding]:
     """Whether what the agent reads is there, and keys are the agent's alone."""
     found = []
@@ -186,6 +208,8 @@ def steps(seen: Store) -> list[Finding]:
 
 def store(seen: Store) -> list[Finding]:
     """The store itself."""
+    if seen.unread:
+        return [fault("store", "store_unread", seen.unread)]
     if seen.damage:
         return [fault("store", "store_damaged", seen.damage)]
     if seen.version > seen.known:
@@ -195,6 +219,14 @@ def store(seen: Store) -> list[Finding]:
     if seen.wal_bytes > WAL_WARNING:
         return [warning("store", "store_wal", f"{seen.wal_bytes / MB:,.0f}")]
     return [ok("store", "store", seen.version, f"{seen.waiting:,}")]
+
+
+def aside(seen: Aside) -> list[Finding]:
+    """Stores that nobody uses any more and that take room."""
+    if not seen.folders:
+        return []
+    values = (len(seen.folders), f"{seen.size / MB:,.0f}", ", ".join(seen.folders[:4]))
+    return [warning("kept aside", "store_aside", *values)]
 
 
 def agent(seen: Agent) -> list[Finding]:

@@ -43,6 +43,26 @@ from tools.tests.stored import (
 OLD = Path(__file__).parents[2] / "edge_agent" / "tests" / "databases"
 
 
+async def test_a_store_that_can_not_be_read_just_now_is_not_taken_for_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may hold what the office lacks: only one that is surely damaged is replaced without --abandon."""
+    site = await small_site(tmp_path)
+    file = back_up(site)
+    in_the_way = tmp_path / "data" / f"{FILE_NAME}-wal"
+    if in_the_way.exists():  # what reading it for the backup left
+        assert in_the_way.stat().st_size == 0
+        in_the_way.unlink()
+    in_the_way.mkdir()  # SQLite can't open the file as long as it is there
+    arguments = ("restore", "--config", str(site.config_path), "--from", str(file), "--replace")
+    assert gatepost(*arguments) == 2
+    assert "can't be read just now" in capsys.readouterr().err
+    in_the_way.rmdir()
+    assert gatepost(*arguments) == 2
+    assert "events that the office lacks" in capsys.readouterr().err
+    assert not list((tmp_path / "data").glob("replaced-*"))
+
+
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Server]:
     sites = f'[[site]]\nid = "s1"\nname_zh = "一"\ntoken_sha256 = "{sha(TOKEN)}"\n'

@@ -7,12 +7,14 @@ import datetime
 import json
 import os
 import pwd
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -32,7 +34,7 @@ from edge_agent.config import PortConfig
 from edge_agent.pinning import pin_of
 from edge_agent.tests.device import PtyWire
 from edge_agent.tests.harness import Process, Site, until
-from tools import cli
+from tools import cli, restore
 from tools.doctor import gather_machine, gather_site, judge, texts
 from tools.doctor.finding import Finding
 
@@ -208,6 +210,41 @@ async def test_the_store_and_its_files(tmp_path: Path) -> None:
     wire.close()
 
 
+async def test_a_store_that_is_locked_is_not_called_damaged(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    wire = PtyWire(site.link)
+    async with site.agent():
+        pass
+    connection = apsw.Connection(str(tmp_path / "data" / "edge.sqlite"))
+    connection.pragma("locking_mode", "exclusive")
+    connection.execute("BEGIN IMMEDIATE; UPDATE meta SET value = value; COMMIT")
+    found = await asyncio.to_thread(findings, site)
+    assert found["store"]["key"] == "store_unread"
+    assert found["store"]["text"]["en"] == "the store can't be read just now: database is locked"
+    connection.close()
+    assert findings(site)["store"]["key"] == "store"
+    wire.close()
+
+
+async def test_what_a_restore_left_is_told_until_it_is_gone(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    wire = PtyWire(site.link)
+    async with site.agent():
+        pass
+    assert "kept aside" not in findings(site)
+    now_ms = int(time.time() * 1_000)
+    aside = restore.downgrade(tmp_path / "data", 3, now_ms)
+    assert aside is not None
+    with (aside / "edge.sqlite").open("ab") as file:
+        file.truncate(5_300_000)
+    found = findings(site)["kept aside"]
+    assert (found["level"], found["key"]) == ("warning", "store_aside")
+    assert found["text"]["en"].endswith(f" 1 (5 MB): {aside}")
+    shutil.rmtree(aside)
+    assert "kept aside" not in findings(site)
+    wire.close()
+
+
 def test_every_file_that_the_configuration_names(tmp_path: Path) -> None:
     site = Site(tmp_path)
     (tmp_path / "data").mkdir(mode=0o700)
@@ -292,6 +329,8 @@ def test_the_way_to_the_office_step_by_step(tmp_path: Path) -> None:
 
     site = Site(tmp_path)
     assert seen()[0].key == "office_none"
+    site.write(office="[office]\nprobe_s = 3\n")  # as in the example, before it is enrolled
+    assert seen()[0].key == "office_none"
     assert key("http://no-such-name.invalid") == "office_name"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -331,13 +370,64 @@ def test_root_looks_with_the_eyes_of_the_agents_user() -> None:
         os.chown(folder / "data", nobody.pw_uid, nobody.pw_gid)
         folder.chmod(0o755)
         found = findings(site)
-        assert found["files"]["remedy"]["en"] == f"sudo chown nobody: {folder / 'devices.toml'}"
+        assert found["files"]["remedy"]["en"] == f"sudo chown nobody {folder / 'devices.toml'}"
         assert found["config"]["level"] == "fault"
         # And where it can't even get there.
         folder.chmod(0o700)
         found = findings(site)
-        assert found["files"]["remedy"]["en"] == f"sudo chown nobody: {folder}"
+        assert found["files"]["remedy"]["en"] == f"sudo chown nobody {folder}"
         assert found["config"]["level"] == "fault"
+
+
+# Root gives its rights up and asks, as a technician does who is not root.
+AS_USER = """
+import os, sys
+from tools import cli
+from tools.doctor import command
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+sys.exit(cli.main(["doctor", "--json", "--config", sys.argv[2]]))
+"""
+
+
+def as_user(user: int, site: Site) -> dict[str, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-c", AS_USER, str(user), str(site.config_path)],
+        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protocol'}", "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert done.stderr == ""
+    return {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_the_one_who_asks_may_not_see() -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    stranger = max(entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid < 60_000) + 1  # has no name here
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are root's alone
+        folder = Path(name)
+        site, data = Site(folder), folder / "data"
+        folder.chmod(0o755)
+        data.mkdir(mode=0o700)
+        for path in (data, folder / "devices.toml"):
+            os.chown(path, stranger, stranger)
+        assert findings(site)["files"]["level"] == "ok"
+        # Somebody else than the agent's user gets no advice that would take the agent's rights away.
+        found = as_user(nobody, site)["files"]
+        assert found["text"]["en"] == f"{data} may not be looked at by user nobody"
+        assert found["remedy"]["en"].endswith(f"sudo gatepost doctor --config {site.config_path}")
+        site.config_path.chmod(0o600)
+        found = as_user(nobody, site)["config"]
+        assert found["text"]["en"] == f"{site.config_path} may not be looked at by user nobody"
+        site.config_path.chmod(0o644)
+        data.chmod(0o000)
+        found = findings(site)["files"]
+        assert found["text"]["en"] == f"{data} is closed even to {stranger}, whose it is"
+        data.chmod(0o700)
+        # What does not lie there yet is nobody's fault.
+        site.config_path.write_text(site.config_path.read_text().replace('"data"', '"not/yet"'))
+        assert "disk_not_tried" in {one["key"] for one in findings(site).values()}
 
 
 def test_a_raspberry_pi_with_a_tired_card(tmp_path: Path) -> None:

@@ -7,7 +7,20 @@ import string
 import pytest
 
 from tools.doctor import judge, texts
-from tools.doctor.facts import Address, Agent, Disk, File, Machine, Office, Port, Software, Store, Time
+from tools.doctor.facts import (
+    Address,
+    Agent,
+    Aside,
+    Closed,
+    Disk,
+    File,
+    Machine,
+    Office,
+    Port,
+    Software,
+    Store,
+    Time,
+)
 from tools.doctor.finding import Finding, Level
 
 MB, GB = judge.MB, judge.GB
@@ -90,6 +103,20 @@ CASES: list[tuple[list[Finding], str, Level, str]] = [
     (judge.store(STORE._replace(version=0)), "store", OK, "store_none"),
     (judge.store(STORE._replace(version=8)), "store", FAULT, "store_newer"),
     (judge.store(STORE._replace(damage="row 7 missing")), "store", FAULT, "store_damaged"),
+    (judge.store(STORE._replace(version=0, unread="database is locked")), "store", FAULT, "store_unread"),
+    (judge.aside(Aside(("/data/replaced-1",), 300 * MB)), "kept aside", WARNING, "store_aside"),
+    (
+        [judge.closed("files", Closed("/data", "gatepost"), "gatepost", "edge.toml", as_agent=True)],
+        "files", FAULT, "own_closed",
+    ),
+    (
+        [judge.closed("files", Closed("/data", "root"), "gatepost", "edge.toml", as_agent=True)],
+        "files", FAULT, "file_unreadable",
+    ),
+    (
+        [judge.closed("files", Closed("/data", "gatepost"), "pi", "edge.toml", as_agent=False)],
+        "files", FAULT, "not_allowed",
+    ),
     (judge.store(STORE._replace(wal_bytes=300 * MB)), "store", WARNING, "store_wal"),
     (judge.agent(Agent(7)), "agent", OK, "agent"),
     (judge.agent(Agent(None)), "agent", WARNING, "agent_off"),
@@ -129,6 +156,7 @@ def test_the_outcome(found: list[Finding], check: str, level: Level, key: str) -
 
 
 def test_what_is_not_known_is_not_said() -> None:
+    assert judge.aside(Aside((), 0)) == []
     assert judge.steps(STORE._replace(steps_ms=(1_999, -5))) == []
     assert [finding.check for finding in judge.machine(MACHINE)] == ["memory"]
     assert "card" not in {finding.check for finding in judge.disk(DISK)}
