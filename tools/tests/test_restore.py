@@ -53,7 +53,7 @@ async def test_a_store_that_can_not_be_read_just_now_is_not_taken_for_damaged(
     if in_the_way.exists():  # what reading it for the backup left
         assert in_the_way.stat().st_size == 0
         in_the_way.unlink()
-    in_the_way.mkdir()  # SQLite can't open the file as long as it is there
+    in_the_way.mkdir(mode=0o700)  # SQLite can't open the file as long as it is there
     arguments = ("restore", "--config", str(site.config_path), "--from", str(file), "--replace")
     assert gatepost(*arguments) == 2
     assert "can't be read just now" in capsys.readouterr().err
