@@ -227,6 +227,24 @@ def test_only_what_was_asked_for(scene: Scene, copy: Copy) -> None:
     assert copy.check_office(Wanted(day=dt.date(2020, 1, 1), device=7)).exit_code in (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("DELETE FROM event WHERE device = 8", "event_dropped"),
+        ("UPDATE event SET t_lo_ms = 5, t_hi_ms = 6 WHERE device = 8", "row_changed"),
+        ("UPDATE event SET best_lo_ms = 5, best_hi_ms = 6 WHERE device = 8", "best_changed"),
+        (f"UPDATE event SET t_lo_ms = 5, t_hi_ms = 6 WHERE {EVENT}", "event_times_changed"),
+        ("DELETE FROM restated", "restated_dropped"),
+    ],
+)
+def test_what_was_moved_out_of_a_day_is_told_of_it(copy: Copy, how: str, code: str) -> None:
+    """Where an event was taken away, or its time was changed, what is left does not say which day it was."""
+    day = dt.date(2026, 9, 21)
+    assert copy.check_office(Wanted(day=day)).exit_code == 0
+    change(copy.office_db(), how)
+    assert code in named(copy.check_office(Wanted(day=day)))
+
+
 def test_during_ingest_no_false_word(tmp_path: Path) -> None:
     """Verified again and again while events come in: never a false word."""
     done = threading.Event()
