@@ -55,6 +55,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "finding_dropped": ("已发现的矛盾被删除", "a finding was taken out"),
     "column_changed": ("列中有不该有的值", "a column holds what it can't hold"),
     "device_dropped": ("设备条目被删除", "the device's entry was taken out"),
+    "site_dropped": ("小区条目被删除", "the entry of a site was taken out"),
     # the edge's store
     "leaf_changed": ("树中的散列与日志行不符", "the tree's hash is not that of the row"),
     "node_changed": ("树的节点不符", "a node of the tree does not fit"),

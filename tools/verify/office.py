@@ -99,6 +99,10 @@ def check(config: Config, wanted: Wanted) -> Report:
             one = _SiteCheck(db, report, config, wanted, site, key)
             one.run()
             known = known or one.known
+        for table in ("edge_log", "device", "event"):
+            strays = f"SELECT DISTINCT site FROM {table} WHERE site NOT IN (SELECT key FROM site)"  # noqa: S608 - constants
+            for (number,) in db.execute(strays).fetchall():
+                report.fault("site_dropped", detail=f"{table}.site {number}")
         for table in ("log_row", "log_head"):
             strays = f"SELECT DISTINCT log FROM {table} WHERE log NOT IN (SELECT key FROM edge_log)"  # noqa: S608 - constants
             for (log,) in db.execute(strays).fetchall():

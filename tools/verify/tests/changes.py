@@ -170,6 +170,8 @@ OFFICE: list[tuple[str, Any, set[str]]] = [
     ("device.checked_to", "UPDATE device SET checked_to = 70 WHERE device = 8", {"verdict_changed"}),
     ("device.checked_mac", "UPDATE device SET checked_mac = x'0000000000000001' WHERE device = 7", {"verdict_changed"}),
     ("device delete", "DELETE FROM device WHERE device = 7", {"device_dropped"}),
+    ("site delete, where another stays", lambda db: [db.execute("INSERT INTO site VALUES (99, 'other')"),
+     db.execute("DELETE FROM site WHERE id = 's1'")], {"site_dropped"}),
     ("site.id", "UPDATE site SET id = 's2'", {"head_forged", "row_changed"}),
     # log_row: every column
     ("log_row delete", f"DELETE FROM log_row WHERE pos = {ROW}", {"row_dropped", "row_unlike", "event_inserted"}),
