@@ -145,7 +145,11 @@ async def enrol(ticket: Ticket, identity: Identity) -> Enrolled:
                 ticket.url + path_of(ticket.site, ticket.edge), json=body, allow_redirects=False
             ) as answer,
         ):
-            status, raw = answer.status, await answer.content.read(MAX_ANSWER)
+            status, raw = answer.status, b""
+            async for part in answer.content.iter_any():
+                raw += part
+                if len(raw) > MAX_ANSWER:
+                    raise _odd(ticket, status)
     except aiohttp.ServerFingerprintMismatch as error:
         raise EnrolmentError(
             f"{ticket.url}: the server there is not the office that made the code: its certificate has another key. "
@@ -168,8 +172,12 @@ async def enrol(ticket: Ticket, identity: Identity) -> Enrolled:
             raise EnrolmentError("the office's answer is for another edge")
         enrolled_ms = int(found["enrolled_ms"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EnrolmentError(f"{ticket.url}: answers, but not as an office does (HTTP {status})") from error
+        raise _odd(ticket, status) from error
     return Enrolled(ticket.url, ticket.site, ticket.edge, (pins.seen,) if pins.seen else (), enrolled_ms)
+
+
+def _odd(ticket: Ticket, status: int) -> EnrolmentError:
+    return EnrolmentError(f"{ticket.url}: answers, but not as an office does (HTTP {status})")
 
 
 def _printable(text: str) -> str:

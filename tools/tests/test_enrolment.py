@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import sqlite3
 import ssl
@@ -15,12 +16,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent import enrolment
 from edge_agent.daemon import Agent
 from edge_agent.errors import EnrolmentError
-from edge_agent.identity import load_or_make
-from edge_agent.one_time_code import parse
+from edge_agent.identity import Identity, load_or_make
+from edge_agent.one_time_code import Ticket, new_code, parse
 from edge_agent.tests.device import Device, PtyWire, sync
 from edge_agent.tests.harness import Process, Site
 from edge_agent.tests.harness import until as asked
@@ -354,3 +356,28 @@ async def test_codes_that_are_not_for_this_edge(place: Place, tmp_path: Path) ->
         await enrolment.enrol_here(tmp_path / "third", "s1", "e1", code)
     with pytest.raises(EnrolmentError, match="can't be reached"):
         await enrolment.enrol_here(tmp_path / "fourth", "s1", "e1", code.replace(str(place.line.port), "9"))
+
+
+async def test_an_answer_in_pieces_is_an_answer() -> None:
+    """As a proxy may send it; what goes on without end is none."""
+    told = json.dumps({"v": 1, "site": "s1", "edge": "e1", "enrolled_ms": 5}).encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for part in pieces:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.1)  # so that they come apart; nothing is right only because of it
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    where = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    ticket = Ticket(where, "s1", "e1", new_code(), b"")
+    made = Identity(Ed25519PrivateKey.generate())
+    pieces = [told[:10], told[10:30], told[30:]]
+    assert (await enrolment.enrol(ticket, made)).enrolled_ms == 5
+    pieces = [told, b" " * enrolment.MAX_ANSWER]
+    with pytest.raises(EnrolmentError, match="not as an office does"):
+        await enrolment.enrol(ticket, made)
+    server.close()
