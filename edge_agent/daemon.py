@@ -335,7 +335,7 @@ async def run(config_path: Path | str) -> None:
         loop.add_signal_handler(number, ending.set)
     await agent.start()
     asked = asyncio.create_task(ending.wait())
-    heart = Heartbeat(Notifier(), agent.ingest, agent.reporter.snapshot, language())
+    heart = Heartbeat(Notifier(), agent.ingest, agent.status.snapshot, language())
     beating = asyncio.create_task(heart.run(), name="heartbeat")
     try:
         watched: set[asyncio.Future[Any]] = {asked, beating, *agent.tasks()}

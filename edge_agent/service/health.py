@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edge_agent.web.language import Words
+from edge_agent.web.texts import TEXTS
+from edge_agent.web.verdict import concerns
+
 
 class Progress:
     """Whether a worker gets on: it has nothing to do, or its count moved within patience_s.
@@ -25,29 +29,11 @@ class Progress:
 
 
 def sentence(snapshot: Mapping[str, Any], language: str, *, gets_on: bool = True) -> str:
-    """The JSON of /status -> one line, the worst first; language: "zh" or "en"."""
+    """The JSON of /status -> one line, the worst first, in the words of the status page; language: "zh" or "en"."""
     chinese = language == "zh"
-    parts: list[str] = []
-    if not gets_on:
-        parts.append(stuck(language))
-    problem = snapshot["store"]["problem"]
-    if problem:
-        parts.append(
-            f"磁盘写不进去（{problem}）：暂不确认，事件留在设备上"
-            if chinese
-            else f"THE DISK TAKES NOTHING ({problem}): nothing is acknowledged, the devices keep their events"
-        )
-    lost = [str(port["name"]) for port in snapshot["ports"] if not port["up"]]
-    if lost:
-        named = ", ".join(lost[:4]) + (" ..." if len(lost) > 4 else "")
-        parts.append(f"端口断开：{named}" if chinese else f"port lost: {named}")
-    office = snapshot["office"]
-    if office is not None and office["problem"]:
-        parts.append(
-            f"联系不上办公室（{office['problem']}）"
-            if chinese
-            else f"office not reached ({office['problem']})"
-        )
+    words = Words(TEXTS, language)
+    parts = [] if gets_on else [stuck(language)]
+    parts += [words(one.text, *one.values) for one in concerns(snapshot)]
     parts.append(snapshot["backlog"]["words"][language])
     devices = snapshot["devices"]
     online = sum(bool(device["online"]) for device in devices)

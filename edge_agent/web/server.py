@@ -49,7 +49,7 @@ class StatusServer:
         self._feed = feed
         self._page = page
         self._control = control
-        self._stream = Stream(feed, page, self._snapshot)
+        self._stream = Stream(feed, page, self.snapshot)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._last: tuple[float, dict[str, Any]] | None = None
@@ -94,8 +94,8 @@ class StatusServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _snapshot(self) -> dict[str, Any]:
-        """However many pages watch, the store is asked once."""
+    async def snapshot(self) -> dict[str, Any]:
+        """The whole status, as /status tells it; however many ask, the store is read once."""
         async with self._asking:
             if self._last is None or time.monotonic() - self._last[0] > FRESH_S:
                 guard = {"wrong": self._guard.wrong, "alarms": self._guard.alarms}
@@ -106,7 +106,7 @@ class StatusServer:
         language = _language(request)
         newest = self._feed.newest
         seen = self._feed.after(0)
-        text = self._page.whole(await self._snapshot(), seen, newest, language)
+        text = self._page.whole(await self.snapshot(), seen, newest, language)
         return _html(request, text)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -114,10 +114,10 @@ class StatusServer:
 
     async def _status(self, _: web.Request) -> web.Response:
         self._last = None  # whoever asks for the figures gets those of now
-        return json_answer(await self._snapshot())
+        return json_answer(await self.snapshot())
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        body = metrics.text(await self._snapshot())
+        body = metrics.text(await self.snapshot())
         return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def _healthz(self, _: web.Request) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 # What the office may answer to a head of this edge's log, and what the edge finds of the office.
@@ -17,7 +18,7 @@ class Concern(NamedTuple):
     values: tuple[str, ...]
 
 
-def concerns(status: dict[str, Any]) -> list[Concern]:
+def concerns(status: Mapping[str, Any]) -> list[Concern]:
     """Everything that is not as it should be; an empty list: all well."""
     found: list[Concern] = []
     store, office, backlog = status["store"], status["office"], status["backlog"]

@@ -268,7 +268,7 @@ async def test_the_agent_works_in_its_cage(machine: Machine, whole: Estate) -> N
         assert lost["uart"] == "No such device or address"
         assert lost["forbidden"] == "Operation not permitted"
         await until(lambda: "devices online" in machine.show(UNIT, "StatusText"), 20)
-        assert "port lost: uart, forbidden; " in machine.show(UNIT, "StatusText")
+        assert "Port lost: uart, forbidden; " in machine.show(UNIT, "StatusText")
         # The doctor looks with the eyes of the agent's user.
         told = await estate.tell(
             "sh", "-c", "gatepost doctor --config /etc/gatepost/edge.toml --json || true"
