@@ -31,7 +31,7 @@ def ended(device: int, turn: int, state: int = 0) -> bytes:
     return b"\0" + framing.encode(bus.end(device, turn, state))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(1, 5))
 def test_whatever_comes_in(seed: int, count: int) -> None:
     rng = random.Random(seed)

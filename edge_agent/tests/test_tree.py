@@ -195,7 +195,7 @@ def test_every_proof_of_every_small_tree() -> None:
     assert proofs == 40 * 41
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_proof_never_fits(data: st.DataObject) -> None:
     leaves = texts(data.draw(st.integers(2, 200)), data.draw(st.integers(0, 9)))
@@ -225,7 +225,7 @@ def test_a_damaged_proof_never_fits(data: st.DataObject) -> None:
             assert not fits([*proof[1:], proof[0]])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 700), st.integers(0, 700))
 def test_the_frontier_goes_on_from_anywhere(first: int, more: int) -> None:
     data = texts(first + more)

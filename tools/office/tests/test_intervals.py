@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.office import intervals
@@ -12,6 +12,7 @@ from tools.office import intervals
 runs = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12)).map(lambda at: (at[0], at[0] + at[1])), max_size=12)
 
 
+@settings(deadline=None)
 @given(runs, st.integers(1, 80))
 def test_as_sets(added: list[tuple[int, int]], seq: int) -> None:
     spans: list[tuple[int, int]] = []
