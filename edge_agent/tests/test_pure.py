@@ -203,16 +203,16 @@ def test_own_events_fit_and_have_their_class() -> None:
 
 def test_words() -> None:
     assert words.backlog(1_200, 4, 11_520_000, 41 * 10**9, None) == {
-        "zh": "1,204 条事件待上传(其中报警 4 条),最早一条已等 3 小时 12 分,磁盘还有 41.0 GB 可用",
+        "zh": "1,204 条事件待上传（其中报警 4 条），最早一条已等 3 小时 12 分，磁盘还有 41.0 GB 可用",
         "en": "1,204 events wait (4 of them alarms), oldest 3 h 12 min, 41.0 GB of disk free",
     }
     assert words.backlog(0, 0, None, 5_000, None)["en"] == "nothing waits, 5 KB of disk free"
     assert words.backlog(1_200, 4, 11_520_000, 10**9, 41) == {
-        "zh": "1,204 条事件待上传(其中报警 4 条),最早一条已等 3 小时 12 分,磁盘还可存 41 天",
+        "zh": "1,204 条事件待上传（其中报警 4 条），最早一条已等 3 小时 12 分，磁盘还可存 41 天",
         "en": "1,204 events wait (4 of them alarms), oldest 3 h 12 min, disk holds 41 more days",
     }
     assert words.backlog(0, 0, None, 5_000, 1)["en"] == "nothing waits, disk holds 1 more day"
-    assert words.backlog(0, 0, None, 5_000, 10**6)["zh"] == "没有待上传的事件,磁盘还可存 10 年以上"
+    assert words.backlog(0, 0, None, 5_000, 10**6)["zh"] == "没有待上传的事件，磁盘还可存 10 年以上"
     assert words.backlog(1, 0, 59_999, 10**6, None)["en"].startswith("1 event waits, oldest 59 s")
     assert words.span(90_061_000) == {"zh": "1 天 1 小时", "en": "1 d 1 h"}
     assert words.contact(None, online=False)["zh"] == "从未联系"

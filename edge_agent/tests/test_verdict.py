@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from edge_agent.link import DISK_FULL
 from edge_agent.sync.signed_post import NOT_ENROLLED, OTHER_OFFICE, REVOKED, UNKNOWN
+from edge_agent.updates.sender import FINAL
 from edge_agent.web.texts import TEXTS
 from edge_agent.web.verdict import LOG_FINDINGS, concerns
+from gatelink import reasons
 
 
 def status(**changes: Any) -> dict[str, Any]:
@@ -90,3 +94,13 @@ def test_one_device_is_named_and_the_worst_stands_first() -> None:
 def test_every_text_has_the_same_blanks_in_both_languages() -> None:
     for name, (zh, en) in TEXTS.items():
         assert zh.count("{}") == en.count("{}"), name
+
+
+def test_codes_that_the_page_shows_have_words() -> None:
+    refused = [value for name, value in vars(reasons).items() if name.isupper()]
+    assert len(refused) > 15
+    phases = ("asking", "no answer", "sending", "checking", "waiting to restart", "on trial")
+    for name in [f"reject_{one}" for one in (*refused, DISK_FULL)] + [f"phase_{one}" for one in (*phases, *FINAL)]:
+        zh, en = TEXTS[name]
+        assert re.search(r"[\u4e00-\u9fff]", zh), name
+        assert en.isascii(), name

@@ -77,6 +77,15 @@ async def test_the_page_lives(tmp_path: Path) -> None:
             wire.send(device.status(battery_mv=3_300))
             await asyncio.to_thread(wait_text, browser, "state", "Battery low: T7")
             assert complaints(browser) == []
+            agent.rejects.add("not_authentic", "A")
+            await asyncio.to_thread(wait_text, browser, "state", "not authentic 1")
+            resize(browser, NARROW)
+            broad = browser.execute_script(
+                "const right = document.querySelector('#events h1').getBoundingClientRect().right;"
+                "return [...document.querySelectorAll('main *')].filter("
+                "one => one.getBoundingClientRect().right > right + 1).map(one => one.outerHTML.slice(0, 80))"
+            )
+            assert broad == []
         await asyncio.to_thread(wait_text, browser, "stream", "connection lost")
     wire.close()
 

@@ -75,6 +75,7 @@ class Page:
             "concerns": [(one.mood, t(one.text, *one.values)) for one in found],
             "moment": moment,
             "label": label,
+            "named": lambda kind, code: t(f"{kind}_{code}") if f"{kind}_{code}" in TEXTS else code,
         }
 
     def _render(self, template: str, language: str, **values: object) -> str:

@@ -42,13 +42,13 @@ def backlog(
     """What waits for the office, and how much more may."""
     left = room(free_bytes, days)
     if events + alarms == 0:
-        return {"zh": f"没有待上传的事件,{left['zh']}", "en": f"nothing waits, {left['en']}"}
+        return {"zh": f"没有待上传的事件，{left['zh']}", "en": f"nothing waits, {left['en']}"}
     age = span(oldest_age_ms or 0)
-    of_them_zh = f"(其中报警 {alarms:,} 条)" if alarms else ""
+    of_them_zh = f"（其中报警 {alarms:,} 条）" if alarms else ""
     of_them_en = f" ({alarms:,} of them alarms)" if alarms else ""
     noun = "event waits" if events + alarms == 1 else "events wait"
     return {
-        "zh": f"{events + alarms:,} 条事件待上传{of_them_zh},最早一条已等 {age['zh']},{left['zh']}",
+        "zh": f"{events + alarms:,} 条事件待上传{of_them_zh}，最早一条已等 {age['zh']}，{left['zh']}",
         "en": f"{events + alarms:,} {noun}{of_them_en}, oldest {age['en']}, {left['en']}",
     }
 
@@ -59,8 +59,8 @@ def contact(age_ms: int | None, online: bool) -> dict[str, str]:
         return {"zh": "从未联系", "en": "never heard"}
     age = span(age_ms)
     if online:
-        return {"zh": f"在线,{age['zh']}前联系", "en": f"online, heard {age['en']} ago"}
-    return {"zh": f"离线,{age['zh']}前联系", "en": f"offline, heard {age['en']} ago"}
+        return {"zh": f"在线，{age['zh']}前联系", "en": f"online, heard {age['en']} ago"}
+    return {"zh": f"离线，{age['zh']}前联系", "en": f"offline, heard {age['en']} ago"}
 
 
 def dock(state: str, name: str, to_go: int, problem: str) -> dict[str, str]:

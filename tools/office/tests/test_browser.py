@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import combinations
 
 import pytest
 from selenium import webdriver
@@ -13,6 +14,8 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from edge_agent.tests.browser import NARROW, WIDE, chromium, complaints, resize, skip_by_word
 from gatelink import cbor, events
+from tools.office import commands
+from tools.office.tests.edge import Edge, ticket
 from tools.office.tests.makers import T0, Device, body
 from tools.office.tests.process import Server, configure, running
 
@@ -171,6 +174,51 @@ def test_other_pages(browser: webdriver.Chrome, server: Server, width: int) -> N
     assert "There is no such page." in browser.find_element(By.TAG_NAME, "main").text
     browser.get_log("browser")  # the 404 itself
     browser.delete_all_cookies()
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_page_of_edges(
+    browser: webdriver.Chrome, guessed: Server, width: int, language: str
+) -> None:
+    """Nothing lies over something else; on a phone, where the head of a table is hidden, each value has its name."""
+    text = look(browser, guessed, f"/edges?lang={language}", width)
+    for word in {"zh": ("已登记", "撤销", "登记码"), "en": ("enrolled", "revoked", "one-time code")}[language]:
+        assert word in text
+    for row in browser.find_elements(By.CSS_SELECTOR, ".events tbody tr"):
+        boxes = [cell.rect for cell in row.find_elements(By.TAG_NAME, "td") if cell.is_displayed()]
+        for one, other in combinations(boxes, 2):
+            assert not _overlap(one, other), row.text
+    named = browser.execute_script(
+        "return [...document.querySelectorAll('.events td')].every("
+        "cell => !cell.textContent || !['none', 'normal', '\"\"'].includes(getComputedStyle(cell, '::before').content))"
+    )
+    assert named == (width == NARROW)
+    for link in browser.find_elements(By.CSS_SELECTOR, ".top a"):
+        assert link.rect["height"] < 40, f"{link.text} is broken into lines"
+    browser.delete_all_cookies()
+
+
+@pytest.fixture(scope="module")
+def guessed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with one edge enrolled, one revoked, and somebody who guesses codes."""
+    config = configure(tmp_path_factory.mktemp("guessed"))
+    with running(config) as found:
+        for name in ("pi-1", "a-long-name-of-an-edge.north_2"):
+            assert Edge(found.port, edge=name).enrol(ticket(config, found.port, edge=name))[0] == 200
+        commands.revoke(config, "lakeside", "a-long-name-of-an-edge.north_2")
+        told = ticket(config, found.port)._replace(code="0" * 20)
+        for _ in range(6):
+            Edge(found.port, source="127.0.0.5").enrol(told)
+        yield found
+
+
+def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    apart = (
+        one["x"] + one["width"] <= other["x"] + 1 or other["x"] + other["width"] <= one["x"] + 1
+        or one["y"] + one["height"] <= other["y"] + 1 or other["y"] + other["height"] <= one["y"] + 1
+    )  # fmt: skip
+    return not apart
 
 
 def _numbers(browser: webdriver.Chrome) -> list[int]:
