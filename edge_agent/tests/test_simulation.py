@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from edge_agent.tests.simulation import campaign, faults
 from edge_agent.tests.simulation.__main__ import main
 from edge_agent.tests.simulation.disk import CrashedError, Disk
 from edge_agent.tests.simulation.mutants import MUTANTS, Mutant, mutated
+from edge_agent.tests.simulation.world import World, simulated
 
 SEEDS = 100_000 if os.environ.get("GATEPOST_SOAK") == "1" else 10_000
 WITHIN = 600  # seeds until a broken promise is noticed
@@ -30,8 +34,11 @@ def test_all_invariants_hold() -> None:
     for line in summary.lines():
         print(line)
     assert not summary.failures
-    for kind in faults.KINDS:
+    assert faults.EFFECTS.keys() == faults.KINDS.keys()
+    for kind, effects in faults.EFFECTS.items():
         assert summary.faults[kind] > SEEDS // 100, kind
+        for effect in effects:  # drawn is not done: it may have met nobody
+            assert summary.faults[effect] > SEEDS // 100, effect
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "_"))
@@ -44,6 +51,59 @@ def test_a_broken_promise_is_noticed(mutant: Mutant) -> None:
                 print(f"{mutant.name}: seed {seed}: {violation}")
                 return
     pytest.fail(f"not noticed within {WITHIN} seeds: {mutant.name}")
+
+
+async def _raise() -> None:
+    await asyncio.sleep(0.1)
+    raise RuntimeError("nobody looks")
+
+
+def _in_a_task(world: World) -> None:
+    world.as_edge(_raise())
+
+
+def _in_a_callback(world: World) -> None:
+    raise RuntimeError("nobody looks")
+
+
+def _in_a_future(world: World) -> None:
+    world.loop.create_future().set_exception(RuntimeError("nobody looks"))
+
+
+def _in_a_task_that_is_looked_at(world: World) -> None:
+    async def look() -> None:
+        with pytest.raises(RuntimeError):
+            await asyncio.create_task(_raise())
+
+    world.as_edge(look())
+
+
+def _in_a_process_that_ends(world: World) -> None:
+    async def outlive() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise RuntimeError("nobody can look")
+
+    world.as_edge(outlive())
+    world.loop.after_ms(100, partial(world.edge.end, 1_000, power=False))
+
+
+@pytest.mark.parametrize("what", [_in_a_task, _in_a_callback, _in_a_future])
+def test_an_exception_that_nobody_looks_at_is_a_violation(what: Callable[[World], None]) -> None:
+    assert "nobody looks" in _played_with(what)
+
+
+@pytest.mark.parametrize("what", [_in_a_task_that_is_looked_at, _in_a_process_that_ends])
+def test_one_that_is_looked_at_or_ends_with_its_process_is_none(what: Callable[[World], None]) -> None:
+    assert _played_with(what) == ""
+
+
+def _played_with(what: Callable[[World], None]) -> str:
+    world = World(1)
+    with simulated(world):
+        world.loop.after_ms(10_000, what, world)
+        return world.play().violation
 
 
 def test_a_seed_plays_the_same_in_any_process() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from asyncio import base_events
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 MOST_TURNS = 20_000  # of the loop at one moment
@@ -26,7 +27,8 @@ class Life:
         """As SIGKILL. What its tasks still do on their way out reaches nothing: the world has let go of them."""
         self.dead = True
         for task in self.tasks:
-            task.cancel()
+            if not task.done():  # cancel() would pass for a look at what a task raised
+                task.cancel()
         self.tasks.clear()
 
 
@@ -82,6 +84,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self.now_s = 0.0
         self._selector = _Nothing(self)
         self._clock_resolution = 1e-9
+        self.failed: list[asyncio.Task[Any]] = []  # tasks that raised while their process went on
         self.datagrams: Callable[[asyncio.DatagramProtocol, Any], asyncio.DatagramTransport]
         self.set_task_factory(_task)
 
@@ -121,12 +124,19 @@ class VirtualLoop(base_events.BaseEventLoop):
         return transport, protocol
 
 
-def _task(loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
+def _task(loop: VirtualLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
     task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **more)
     life = LIFE.get()
+    task.add_done_callback(partial(_ended, loop.failed, life))
     if life is not None:
         tasks = life.tasks
         tasks.append(task)
         if len(tasks) > 64:
             life.tasks = [each for each in tasks if not each.done()]
     return task
+
+
+def _ended(failed: list[asyncio.Task[Any]], life: Life | None, task: asyncio.Task[Any]) -> None:
+    # Only noted: whoever waits for it may take the exception yet.
+    if task._log_traceback and (life is None or not life.dead):  # type: ignore[attr-defined]
+        failed.append(task)

@@ -231,7 +231,7 @@ class Disk:
         elif (
             self.failing == EIO or (self.failing == UNSURE and sync)
         ) and self.rng.random() < self.failing_share:
-            self.count("sync error" if sync else "write error")
+            self.count("sync lost" if self.failing == UNSURE else "sync error" if sync else "write error")
             if sync:
                 content.pending.clear()
             raise apsw.IOError("input/output error")

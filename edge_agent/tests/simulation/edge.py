@@ -187,6 +187,8 @@ class Edge(Machine):
             return
         except apsw.Error as error:
             self.trace("edge", "could not stop:", str(error))
+        else:
+            self.count["edge stopped in order"] += not life.dead
         if not life.dead:
             self.end(restart_ms, power=False)
 
@@ -211,6 +213,7 @@ class Edge(Machine):
     def commit_ms(self) -> float:
         """How long the next commit takes."""
         low, high = self.commit_range_ms
+        self.count["edge slow commit"] += self.commit_range_ms != QUICK_MS
         return low + (high - low) * self.rng.random()
 
     def opened(self, database: Database) -> None:

@@ -11,9 +11,11 @@ from edge_agent.errors import EdgeError
 from edge_agent.tests.simulation.disk import EIO, FULL, UNSURE
 from edge_agent.tests.simulation.edge import QUICK_MS
 from edge_agent.tests.simulation.line import CALM, DOWN, UP, Fate, altered
+from edge_agent.tests.simulation.office import PROMPT_MS
 from gatelink import framing, messages
 
 if TYPE_CHECKING:
+    from edge_agent.daemon import Agent
     from edge_agent.tests.simulation.device import Device
     from edge_agent.tests.simulation.world import World
 
@@ -60,11 +62,12 @@ def _device(world: World) -> Device:
 
 
 def _edge_kill(world: World, _: float) -> None:
-    world.edge.end(world.rng.uniform(200, 20_000), power=False)
+    world.count["edge's process killed"] += world.edge.end(world.rng.uniform(200, 20_000), power=False)
 
 
 def _edge_power(world: World, for_ms: float) -> None:
-    world.edge.end(world.rng.uniform(500, 20_000) + for_ms / 4, power=True)
+    off_ms = world.rng.uniform(500, 20_000) + for_ms / 4
+    world.count["edge's power cut"] += world.edge.end(off_ms, power=True)
 
 
 def _edge_crash(world: World, _: float) -> None:
@@ -124,6 +127,7 @@ def _edge_clock(world: World, for_ms: float) -> None:
 
 def _device_power(world: World, for_ms: float) -> None:
     device = _device(world)
+    world.count["device's power cut"] += device.on
     device.power_off()
     world.loop.after_ms(min(for_ms, 60_000) + 200, device.power_on)
 
@@ -171,8 +175,7 @@ def _strike(world: World) -> None:
     line, other = _device(world).line, _device(world).line
     kind = rng.randrange(6)
     if kind == 5:
-        world.count["hostile: replayed down"] += 1
-        line.replay_down()
+        world.count["hostile: replayed down"] += line.replay_down()
         return
     if kind == 0 or not other.heard:
         world.count["hostile: rubbish"] += 1
@@ -181,17 +184,16 @@ def _strike(world: World) -> None:
     data = rng.choice(other.heard)
     frames = framing.Decoder().feed(data) if other.serial else [data]
     if kind == 1:
-        world.count["hostile: altered"] += 1
         frames = [altered(frame, rng) for frame in frames]
-    else:
-        world.count["hostile: replayed"] += 1
     for frame in frames:
         if 0 < len(frame) <= framing.MAX_FRAME:
+            world.count["hostile: altered" if kind == 1 else "hostile: replayed"] += 1
             line.noise(framing.encode(frame) if line.serial else frame)
 
 
 def _office_kill(world: World, _: float) -> None:
-    world.office.end(world.rng.uniform(200, 30_000), power=world.rng.random() < 0.5)
+    off_ms, power = world.rng.uniform(200, 30_000), world.rng.random() < 0.5
+    world.count["office's power cut" if power else "office's process killed"] += world.office.end(off_ms, power=power)
 
 
 def _office_crash(world: World, _: float) -> None:
@@ -213,9 +215,9 @@ def _office_disk(world: World, for_ms: float) -> None:
 def _office_slow(world: World, for_ms: float) -> None:
     office = world.office
     office.way.delay_ms = world.rng.choice((200.0, 2_000.0))
-    office.after_commit_ms = world.rng.choice((0.5, 500.0))
+    office.after_commit_ms = world.rng.choice((PROMPT_MS, 500.0))
     world.loop.after_ms(for_ms, setattr, office.way, "delay_ms", world.office_delay_ms)
-    world.loop.after_ms(for_ms, setattr, office, "after_commit_ms", 0.5)
+    world.loop.after_ms(for_ms, setattr, office, "after_commit_ms", PROMPT_MS)
 
 
 def _way(name: str, value: object, calm: object) -> Callable[[World, float], None]:
@@ -230,7 +232,12 @@ def _rotate(world: World, _: float) -> None:
     device = _device(world)
     agent = world.edge.agent
     if agent is not None and device.number in agent.switchboard.sessions:
-        world.as_edge(agent.orders.rotate(device.number, 20_000))
+        world.as_edge(_new_key(world, agent, device.number))
+
+
+async def _new_key(world: World, agent: Agent, device: int) -> None:
+    _, done, _ = await agent.orders.rotate(device, 20_000)
+    world.count["keys rotated"] += done
 
 
 def _revoke(world: World, _: float) -> None:
@@ -240,7 +247,12 @@ def _revoke(world: World, _: float) -> None:
     if agent is None or len(world.devices) == 1 or any(d.gone for d in world.devices.values()):
         return
     device.gone = True
-    world.as_edge(agent.orders.revoke(device.number))
+    world.as_edge(_no_key(world, agent, device.number))
+
+
+async def _no_key(world: World, agent: Agent, device: int) -> None:
+    await agent.orders.revoke(device)
+    world.count["keys dropped"] += 1
 
 
 def _command(world: World, _: float) -> None:
@@ -260,6 +272,7 @@ async def _issue(world: World, device: int, number: int) -> None:
     assert world.edge.agent is not None
     try:
         await world.edge.agent.switchboard.sessions[device].command(messages.OPEN, number, WITHIN_MS)
+        world.count["command answered"] += 1
     except EdgeError:
         world.count["command refused"] += 1
 
@@ -292,4 +305,34 @@ KINDS: dict[str, tuple[float, Callable[[World, float], None]]] = {
     "key rotated": (2, _rotate),
     "device revoked": (0.3, _revoke),
     "command": (3, _command),
+}
+
+# What each of them comes to when it really happens: a drawn one may meet nobody. All of it is asked of a campaign.
+EFFECTS: dict[str, tuple[str, ...]] = {
+    "edge killed": ("edge's process killed",),
+    "edge without power": ("edge's power cut",),
+    "edge ends in a write": ("edge crash in a write",),
+    "edge stopped and started": ("edge stopped in order",),
+    "edge's disk full or failing": ("edge disk full", "edge read error", "edge write error", "edge sync error"),
+    "edge's disk unsure of its syncs": ("edge sync lost",),
+    "edge's disk slow": ("edge slow commit",),
+    "edge's clock set": ("clock step told",),
+    "device without power": ("device's power cut",),
+    "device cut in a write": ("power cut in a write",),
+    "line shut, or half of it": (f"line shut {UP}", f"line shut {DOWN}"),
+    "line rough": ("frame lost", "frame altered", "frame doubled", "frame late", "block in pieces"),
+    "port pulled out": ("port vanished",),
+    "attacker": ("hostile: altered", "hostile: replayed", "hostile: replayed down", "hostile: rubbish"),
+    "office killed": ("office's process killed", "office's power cut"),
+    "office ends in a write": ("office crash in a write",),
+    "office's disk full or failing": ("office disk full", "office read error", "office write error"),
+    "office slow": ("receipt slow",),
+    "office refuses connections": ("request refused",),
+    "office silent (half-open)": ("request into silence", "receipt into silence"),
+    "requests lost": ("request lost",),
+    "receipts lost": ("receipt lost",),
+    "requests again, late": ("request doubled",),
+    "key rotated": ("keys rotated",),
+    "device revoked": ("keys dropped",),
+    "command": ("command answered",),
 }

@@ -112,10 +112,12 @@ class Line:
         """To the edge: bytes from nowhere, or from whoever listened."""
         self._loop.after_ms(self._rng.random() * 50, self.to_edge, data)
 
-    def replay_down(self) -> None:
-        """To the device: what it was sent before."""
-        if self.heard_down:
-            self._loop.after_ms(self._rng.random() * 50, self.to_device, *self._rng.choice(self.heard_down))
+    def replay_down(self) -> bool:
+        """To the device: what it was sent before. False: nothing was."""
+        if not self.heard_down:
+            return False
+        self._loop.after_ms(self._rng.random() * 50, self.to_device, *self._rng.choice(self.heard_down))
+        return True
 
 
 def altered(data: bytes, rng: random.Random) -> bytes:
@@ -169,7 +171,7 @@ class OfficeWay:
             loop.after_ms(delay_ms, self.refuse, answer)
             return
         if self.silent or rng.random() < self.lost_requests:
-            self._count["request lost"] += 1
+            self._count["request into silence" if self.silent else "request lost"] += 1
             return
         loop.after_ms(delay_ms, self._arrived, body, what, answer)
         if rng.random() < self.again:
@@ -186,7 +188,7 @@ class OfficeWay:
         if answer is None:
             return
         if self.silent or self._rng.random() < self.lost_receipts:
-            self._count["receipt lost"] += 1
+            self._count["receipt into silence" if self.silent else "receipt lost"] += 1
             return
         self._loop.after_ms(self.delay_ms * (0.5 + self._rng.random()), _give, answer, (status, body))
 

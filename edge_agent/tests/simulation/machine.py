@@ -44,11 +44,13 @@ class Machine(ABC):
     def _forget(self) -> None:
         """What ran here is gone."""
 
-    def end(self, restart_ms: float, *, power: bool) -> None:
-        """SIGKILL, or with the power; again after restart_ms."""
-        if self.life is not None:
-            self.disk.crash(power=power)
-            self._gone(restart_ms)
+    def end(self, restart_ms: float, *, power: bool) -> bool:
+        """SIGKILL, or with the power; again after restart_ms. False: nothing ran here."""
+        if self.life is None:
+            return False
+        self.disk.crash(power=power)
+        self._gone(restart_ms)
+        return True
 
     def _crashed(self) -> None:
         """The disk saw the end come in the middle of a write."""

@@ -29,6 +29,7 @@ from tools.office.web.body import unzip
 
 FILE = "/office.db"
 SITE = "s1"
+PROMPT_MS = 0.5  # from a commit to its receipt
 
 
 class SimulatedStore(sqlite.SqliteStore):
@@ -83,7 +84,7 @@ class Office(Machine):
         self.service: Service | None = None
         self.store: SimulatedStore | None = None
         self.take_ms = (1.0, 20.0)
-        self.after_commit_ms = 0.5
+        self.after_commit_ms = PROMPT_MS
         name = Name(SITE, SITE)
         self._config = Config(
             ("127.0.0.1", 0), real_folder(), 0, None, None, {SITE: Site(SITE, name, bytes(32))},
@@ -130,7 +131,7 @@ class Office(Machine):
     def fine(self) -> bool:
         """Runs, can be reached, and nothing is wrong with this machine."""
         return (
-            self.service is not None and not self.disk.failing and self.way.fine and self.after_commit_ms < 1
+            self.service is not None and not self.disk.failing and self.way.fine and self.after_commit_ms == PROMPT_MS
         )
 
     def _forget(self) -> None:
@@ -138,7 +139,7 @@ class Office(Machine):
 
     def _arrived(self, body: bytes, what: str, answer: asyncio.Future[tuple[int, bytes]] | None) -> None:
         if self.service is None or self.life is None:
-            self.count["request refused"] += 1
+            self.count["nobody there to take a request"] += 1
             self.loop.after_ms(self.way.delay_ms, self.way.refuse, answer)
             return
         copy_context().run(self._serve, self.life, self.service, body, what, answer)
@@ -166,6 +167,7 @@ class Office(Machine):
             )
             return
         self.trace("office", "takes", what, short(body), receipt.get("through", receipt))
+        self.count["receipt slow"] += self.after_commit_ms > PROMPT_MS
         await asyncio.sleep(self.after_commit_ms / 1000)
         if not life.dead:
             self.way.reply(answer, 200, json.dumps(receipt).encode())

@@ -181,6 +181,7 @@ class SimulatedSerial(SerialPort):
     def vanish(self) -> None:
         """Somebody pulls it out."""
         if self._line is not None:
+            self._edge.count["port vanished"] += 1
             self._fail("the port is gone")
 
     def arrive(self, data: bytes) -> None:

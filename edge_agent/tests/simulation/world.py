@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from edge_agent import room, rotation
+from edge_agent.own_events import CLOCK_STEP
 from edge_agent.tests.simulation import faults
 from edge_agent.tests.simulation.clock import LIFE, START_MS, VirtualLoop
 from edge_agent.tests.simulation.device import Device
 from edge_agent.tests.simulation.edge import Edge
 from edge_agent.tests.simulation.line import CALM, Line
-from edge_agent.tests.simulation.office import Office
-from edge_agent.tests.simulation.truth import Truth
-from gatelink import cose, events, messages
+from edge_agent.tests.simulation.office import PROMPT_MS, Office
+from edge_agent.tests.simulation.truth import Truth, Violation
+from gatelink import cbor, cose, events, messages
 from node import node
 
 CALM_MS = 1_200_000  # so long after the last fault everything has arrived
@@ -113,7 +114,7 @@ class World:
 
     def _as_edge(self, work: Coroutine[Any, Any, Any]) -> None:
         LIFE.set(self.edge.life)
-        self.loop.create_task(work).add_done_callback(_looked_at)
+        self.loop.create_task(work)
 
     def disturbed(self) -> None:
         """Something was wrong just now."""
@@ -143,13 +144,20 @@ class World:
             self.disturbed()
 
     def _died(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Something raised in a callback. Of processes that have ended it does not matter."""
+        """Something raised and nobody took it. Of processes that have ended it does not matter."""
+        if isinstance(context.get("future"), asyncio.Task):
+            return  # its process had ended, or it is among the loop's failed ones
         handle = context.get("handle")
-        if handle is None:
-            return  # of a task: whoever started it looks at it
-        life = handle._context.get(LIFE)
+        life = handle._context.get(LIFE) if handle is not None else None
         if (life is None or not life.dead) and not self._problem:
             self._problem = f"{context.get('message')}: {context.get('exception')!r}"
+
+    def _unseen(self) -> str:
+        """The first exception of a task that nobody has looked at: whatever else went wrong may come of it."""
+        for task in self.loop.failed:
+            if task._log_traceback and not isinstance(error := task.exception(), Violation):  # type: ignore[attr-defined]
+                return f"a task failed, and nobody looked at it: {error!r} in {task.get_coro().__qualname__}"
+        return ""
 
     # The story.
 
@@ -163,7 +171,8 @@ class World:
             violation = f"{error}"
         finally:
             self._close()
-        violation = self.truth.violation or self._problem or violation
+        violation = self._unseen() or self.truth.violation or self._problem or violation
+        self.count["clock step told"] = sum(cbor.loads(own[2])[0] == CLOCK_STEP for own in self.truth.own.values())
         minted = sum(len(each) for each in self.truth.minted.values())
         return Played(
             self.seed, violation, self._hash.hexdigest()[:16], loop.ms, minted, self.count, self.truth.checks
@@ -232,7 +241,7 @@ class World:
         way = office.way
         way.delay_ms, way.refusing, way.silent = self.office_delay_ms, False, False
         way.lost_requests = way.lost_receipts = way.again = 0.0
-        office.after_commit_ms = 0.5
+        office.after_commit_ms = PROMPT_MS
         edge.unplugged.clear()
         for device in self.devices.values():
             device.line.fate = CALM
@@ -287,11 +296,6 @@ class World:
         loop.close()
         self.edge.disk.close()
         self.office.disk.close()
-
-
-def _looked_at(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
 
 
 class _Watched(cose.ReplayWindow):
