@@ -147,3 +147,45 @@ def test_nobody_gets_the_bus_by_asking_for_it() -> None:
             gaps = [after - before for before, after in itertools.pairwise(asked_us[device])]
             assert max(gaps) <= longest_ms * MS, (talks, device, max(gaps))
             assert len(gaps) >= 5
+
+
+def polled(poller: Poller, now_us: int, state: int = 0) -> int:
+    """Who is polled now; he answers at once. state: with a frame, else his word is not taken."""
+    device, turn, _, _ = asked(poller.step(now_us))
+    said = b"\0" + framing.encode(sealed(device, turn)) if state else b""
+    poller.feed(said + ended(device, turn, state), now_us + 1)
+    return device
+
+
+def test_the_receiver_of_a_command_is_asked_next_also_behind_an_extra_turn() -> None:
+    poller = Poller(list(range(7, 27)), 115_200, 0)
+    for number in range(3):
+        assert polled(poller, number * 20 * MS, bus.ALARM | bus.MORE if number == 2 else 0) == 7 + number
+    # the one with an alarm is asked out of turn; meanwhile two commands come, far ahead in the round
+    device, turn, _, _ = asked(poller.step(60 * MS))
+    assert device == 9
+    poller.send(sealed(25, 1), urgent=True)
+    poller.send(sealed(26, 1), urgent=True)
+    poller.feed(ended(device, turn), 61 * MS)
+    # never twice in a row out of turn: each waits for one other, and is not forgotten
+    assert [polled(poller, now_ms * MS) for now_ms in range(80, 180, 20)] == [10, 25, 11, 26, 12]
+
+
+def test_one_who_was_asked_anyway_is_not_asked_again_for_a_command() -> None:
+    poller = Poller(list(range(7, 27)), 115_200, 0)
+    assert polled(poller, 0, bus.ALARM | bus.MORE) == 7
+    assert polled(poller, 20 * MS) == 7
+    poller.send(sealed(8, 1), urgent=True)  # whose turn it is in the round
+    assert [polled(poller, now_ms * MS) for now_ms in range(40, 100, 20)] == [8, 9, 10]
+
+
+def test_a_command_on_a_quiet_bus_waits_for_nobody() -> None:
+    poller = Poller([7, 8], 115_200, 0)
+    assert [polled(poller, now_ms * MS) for now_ms in (0, 10)] == [7, 8]
+    poller.send(sealed(7, 1), urgent=True)
+    assert polled(poller, 20 * MS) == 7  # out of turn, and the round is over: nobody stands in between
+    poller.send(sealed(8, 1), urgent=True)
+    alone = poller.step(30 * MS)
+    assert [block[0] for block in framing.Decoder().feed(alone)] == [bus.FRAME]
+    assert poller.due_us < 45 * MS  # the next round begins at 50
+    assert polled(poller, poller.due_us) == 8

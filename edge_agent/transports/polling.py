@@ -82,6 +82,7 @@ class Poller:
         self._down: deque[tuple[bytes, bytes, bool]] = deque()  # frame, its block, urgent
         self._waiting = 0
         self._number = 0
+        self._asked: deque[Station] = deque()  # who was sent something urgent and was not asked since
         self._alarms: deque[Station] = deque()
         self._ahead = False  # the last poll was out of turn
         self._crowded = False  # a round has no room for all that is to be said
@@ -93,6 +94,7 @@ class Poller:
         self.dropped += len(self._down)
         self._down.clear()
         self._waiting = 0
+        self._asked.clear()
         self._echo = b""  # what an adapter that hears itself brings back first
         self._held = b""  # what looks like that so far
         self._turn: _Turn | None = None
@@ -256,10 +258,11 @@ class Poller:
             self.due_us = self._free_us
             return b""
         self._babble_us = None
-        blocks, asked = self._outgoing()
-        station, limit, extra = self._next(asked, now_us)
+        blocks = self._outgoing()
+        station, limit, extra = self._next(now_us)
         if station is None and not blocks:
-            self.due_us = self._round_us + CALM_US
+            # Where nobody stands in between, a second one out of turn keeps nobody waiting.
+            self.due_us = now_us if self._asked else self._round_us + CALM_US
             return b""
         out = b"\0" + b"".join(blocks)
         self._echo, self._held = out, b""
@@ -274,13 +277,15 @@ class Poller:
         self.due_us = self._turn.end_us
         station.asked_us = now_us
         station.turns += 1
+        if station in self._asked:
+            self._asked.remove(station)
         if limit:
             station.grants += 1
             station.granted_us = now_us
         return out
 
-    def _outgoing(self) -> tuple[list[bytes], Station | None]:
-        """Blocks of frames that go before the next poll, and whose answer is urgent."""
+    def _outgoing(self) -> list[bytes]:
+        """Blocks of frames that go before the next poll; notes whose answer is urgent."""
         urgent = [frame[8:12] for frame, _, urgent in self._down if urgent]
         blocks: list[bytes] = []
         size = 0
@@ -299,17 +304,20 @@ class Poller:
         self._down = left
         self._waiting -= size
         self._bulk_us -= self._cost(size)
-        gone = [kid for kid in urgent if kid not in held]
-        return blocks, self._by_kid.get(gone[0]) if gone else None
+        for kid in urgent:
+            station = self._by_kid.get(kid)
+            if station is not None and kid not in held and station not in self._asked:
+                self._asked.append(station)
+        return blocks
 
-    def _next(self, asked: Station | None, now_us: int) -> tuple[Station | None, int, bool]:
+    def _next(self, now_us: int) -> tuple[Station | None, int, bool]:
         """Who is polled next (None: nobody before the next round), how much it may say, whether that is an extra."""
         full = 0 if self.paused else LIMIT
         live = [station for station in self.stations if station.live]
         ahead, self._ahead = self._ahead, False
-        if asked is not None and not ahead:
+        if self._asked and not ahead:
             self._ahead = True
-            return asked, min(full, SHORT_LIMIT), True
+            return self._asked[0], min(full, SHORT_LIMIT), True
         while self._alarms and not ahead and full:
             station = self._alarms.popleft()
             if station.live:
