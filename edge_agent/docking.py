@@ -63,6 +63,8 @@ class Docking:
             self._end(dock)
             since = max(session.port_since_seq, self._upto.get(device, 0))
             stay = self._stays[dock] = Stay(device, since, released=False)
+        elif session.acked_seq < stay.since_seq:  # its journal was replaced: what it brings now counts from there
+            stay = self._stays[dock] = stay._replace(since_seq=session.acked_seq)
         self._release(dock, stay, session)
 
     def look(self) -> None:
@@ -96,7 +98,7 @@ class Docking:
             return
         self._stays[dock] = stay._replace(released=True)
         name = dock.label.encode()[-MAX_NAME:].decode(errors="ignore")
-        # A hello may move the watermark back (a journal that was replaced): nothing of that was taken here.
+        # A hello may have moved the watermark back just now: nothing of that was taken here.
         taken = max(session.acked_seq - stay.since_seq, 0)
         _log.info("released", dock=dock.label, device=session.device, events=taken)
         self._record(own_events.own(own_events.DOCKED, session.device, name, taken))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -272,3 +274,88 @@ def _taken(device: Device, wire: PtyWire) -> list[Any]:
     while not wire.inbox.empty():
         device.take(wire.inbox.get_nowait())
     return device.taken
+
+
+@pytest.mark.parametrize("left", ["nothing", "a file"])
+def test_a_folder_that_goes_in_the_middle_of_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    links, other = tmp_path / "by-id", tmp_path / "ttyACM0"
+    links.mkdir()
+    other.touch()
+    scandir = os.scandir
+
+    def late(folder: str) -> Any:
+        if Path(folder) == links:
+            links.rmdir()
+            if left == "a file":
+                links.touch()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert docks_module.files([f"{links}/*", f"{tmp_path}/ttyACM*"], []) == {str(other): str(other)}
+    assert not links.is_dir()
+
+
+def test_a_link_into_a_folder_that_may_not_be_entered_is_not_there() -> None:
+    """By a process that is not root, in a folder of its own."""
+    program = (
+        "import os, tempfile\nfrom pathlib import Path\nfrom edge_agent.transports import docks\n"
+        "if not os.getuid():\n    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "with tempfile.TemporaryDirectory() as name:\n"
+        "    folder, closed = Path(name), Path(name) / 'closed'\n"
+        "    closed.mkdir()\n    (closed / 'x').touch()\n"
+        "    (folder / 'tty-a').symlink_to(closed / 'x')\n    (folder / 'tty-b').touch()\n"
+        "    closed.chmod(0)\n"
+        "    print(*(Path(path).name for path in docks.files([f'{folder}/tty-*'], []).values()))\n"
+        "    closed.chmod(0o700)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "tty-b\n"), done.stderr
+
+
+async def test_a_tag_that_is_pulled_is_no_problem(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    site = docks_site(tmp_path)
+    device = site.devices[0]
+    async with site.agent() as agent:
+        for _ in range(10):
+            device.mint()
+            device.welcomed = False
+            wire = at(site, "one")
+            await finish(device, wire)
+            await state(agent, "one", "released")
+            wire.close()
+            seen = set()
+            await until(lambda seen=seen: seen.add(shown(agent, "one")["state"]) or "empty" in seen)
+            assert "problem" not in seen
+        assert docks_of(agent).losses  # the port was lost before a look found the file gone
+    assert "dock not to be used" not in [record.getMessage() for record in caplog.records]
+    assert len(docked(site)) == 10
+
+
+async def test_a_journal_that_was_replaced_begins_anew(tmp_path: Path) -> None:
+    site = docks_site(tmp_path)
+    device = site.devices[0]
+    for _ in range(30):
+        device.mint()
+    async with site.agent() as agent:
+        wire = at(site, "one")
+        await finish(device, wire)
+        await state(agent, "one", "released")
+        wire.close()
+        await state(agent, "one", "empty")
+        again = Device(device.device, bytes([device.device]) * 32, seed=2)
+        again.boot = device.boot
+        again.restart()
+        for _ in range(5):
+            again.mint()
+        wire = at(site, "one")
+        await finish(again, wire)
+        await state(agent, "one", "released")
+        wire.close()
+        await state(agent, "one", "empty")
+    assert docked(site) == [[device.device, "one", 30], [device.device, "one", 5]]

@@ -142,6 +142,34 @@ def test_a_lost_alarm_is_told_again():
     assert polls.states[-1] == bus.MORE | bus.ALARM
 
 
+def test_flash_that_fails_in_a_short_turn_does_not_end_the_backlog():
+    lab = Lab(9)
+    polls = Polls(lab)
+    for _ in range(20):
+        lab.now_ms += 50
+        polls.poll()
+    for _ in range(100):
+        lab.record()
+    polls.poll()
+    assert [each for each in lab.uplink._flights if each.first != each.last]  # some of it is under way
+    lab.record(events.SOS, None)
+    read_into = lab.nor.read_into
+
+    def fails(addr, buf):
+        raise OSError(5)
+
+    lab.nor.read_into = fails
+    try:
+        polls.poll(limit=200)
+        failed = False
+    except OSError:
+        failed = True
+    assert failed
+    lab.nor.read_into = read_into
+    polls.settle()
+    lab.check()
+
+
 def test_told_once_a_second_at_most():
     lab = Lab(6)
     polls = Polls(lab)
