@@ -189,3 +189,16 @@ def test_a_command_on_a_quiet_bus_waits_for_nobody() -> None:
     assert [block[0] for block in framing.Decoder().feed(alone)] == [bus.FRAME]
     assert poller.due_us < 45 * MS  # the next round begins at 50
     assert polled(poller, poller.due_us) == 8
+
+
+def test_a_noise_now_and_then_is_no_jam() -> None:
+    for pause_ms, jam in ((4_000, False), (900, True)):
+        poller = Poller([7], 115_200, 0)
+        assert polled(poller, 0) == 7
+        told = []
+        for now_ms in range(100, 60_000, 100):  # from now on nobody answers
+            poller.step(now_ms * MS)
+            if not now_ms % pause_ms:
+                poller.feed(b"\x55", now_ms * MS)
+            told.append(poller.jammed(now_ms * MS))
+        assert any(told) == jam, pause_ms

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import random
+import termios
 import tty
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from edge_agent.tests.harness import OWN, Site, until
 from edge_agent.transports import polling
 from edge_agent.transports.port import Listener
 from edge_agent.transports.rs485 import Rs485Port
-from gatelink import cbor
+from gatelink import cbor, cose
 
 
 class PtyBus:
@@ -146,3 +147,60 @@ async def test_a_driver_that_switches_no_line_is_named_once(tmp_path: Path) -> N
     bus.unplug()
     assert len(said) == 1
     assert 'direction = "adapter"' in said[0]
+
+
+def on(bus: PtyBus, said: list[str]) -> Rs485Port:
+    listener = Listener(lambda *_: None, lambda *_: None, lambda *_: said.append("up"), lambda _, w: said.append(w))
+    return Rs485Port("B", str(bus.link), 115_200, 0.02, listener, [7])
+
+
+async def test_an_adapter_that_hangs_is_a_line_that_is_lost(tmp_path: Path) -> None:
+    said: list[str] = []
+    bus = PtyBus(tmp_path / "ttyA", [7])
+    bus.devices[0].plugged = False
+    bus.plug()
+    port = on(bus, said)
+    await port.start()
+    await until(lambda: said == ["up"])
+    termios.tcflow(bus.slave, termios.TCOOFF)  # it is there, and takes nothing any more
+    await until(lambda: len(said) > 1)
+    assert said[1] == "the line takes nothing"
+    assert port.losses == 1
+    termios.tcflow(bus.slave, termios.TCOON)
+    bus.devices[0].plugged = True
+    bus.devices[0].record()
+    await until(lambda: port.frames_in > 0)
+    await port.stop()
+    bus.unplug()
+    assert said[-1] == "up"
+
+
+async def test_what_never_left_is_counted_as_dropped(tmp_path: Path) -> None:
+    said: list[str] = []
+    bus = PtyBus(tmp_path / "ttyA", [7])
+    bus.devices[0].plugged = False
+    port = on(bus, said)
+    chunk, command = (cose.seal(cose.derive(key(7), 7, 1), cose.DOWN, n, bytes(n * 300), bytes(8)) for n in (1, 0))
+    port.send(None, chunk)
+    assert (port.frames_out, port.dropped_out) == (0, 1)  # the line is not there yet
+    bus.plug()
+    await port.start()
+    await until(lambda: said == ["up"])
+    # a turn is open, so what is sent now waits: a command overtakes a chunk, and the line goes away under the rest
+    port.send(None, chunk)
+    assert (port.frames_out, port.dropped_out) == (1, 1)
+    port.send(None, command, urgent=True)
+    assert (port.frames_out, port.dropped_out) == (2, 2)
+    port.send(None, chunk)
+    bus.unplug()
+    await until(lambda: port.losses == 1)
+    bus.plug()
+    await until(lambda: said[-1] == "up" and len(said) == 3)
+    assert (port.frames_out, port.dropped_out) == (3, 4)
+    # and one too many
+    for _ in range(100):
+        port.send(None, chunk)
+    assert port.frames_out < 100
+    assert port.frames_out - 3 + port.dropped_out - 4 == 100
+    await port.stop()
+    bus.unplug()
