@@ -128,17 +128,17 @@ class Keeper:
         backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S, self._rng)
         while True:
             self._wake.clear()
-            pause_s = self._pause_s
             try:
                 await self._extend()
                 await self._deliver()
-                backoff.reset()
             except (OfficeUnreachableError, OfficeRefusedError, StoreError, apsw.Error) as error:
                 if not self.problem:
                     _log.warning("the head is not delivered", problem=str(error))
                 self.problem = str(error)
-                pause_s = max(backoff.delay(), min(self._pause_s, RETRY_FIRST_S))
-            await asyncio.sleep(pause_s)
+                await asyncio.sleep(max(backoff.delay(), min(self._pause_s, RETRY_FIRST_S)))
+                continue
+            backoff.reset()
+            await asyncio.sleep(self._pause_s)
             await _wait(self._wake, IDLE_S)
 
     async def _extend(self) -> None:

@@ -9,6 +9,7 @@ import cbor2
 
 from edge_agent.errors import OfficeUnreachableError
 from edge_agent.integrity.leaves import Head
+from edge_agent.sync.wire import SENSELESS, whole
 
 VERSION = 1
 TAKEN, KNOWN, NAMED, PROVE = "taken", "known", "named", "prove"
@@ -63,13 +64,13 @@ def answer(body: bytes) -> Answer:
         value = json.loads(body)
         found = Answer(
             value["state"],
-            int(value["number"]),
-            int(value["size"]),
+            whole(value["number"]),
+            whole(value["size"]),
             [_plain(one) for one in value["findings"][:MAX_FINDINGS]],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except SENSELESS as error:
         raise OfficeUnreachableError(f"the answer to a head can't be read: {type(error).__name__}") from error
-    if value.get("v") != VERSION or found.state not in STATES or found.size < 0:
+    if value.get("v") != VERSION or found.state not in STATES:
         raise OfficeUnreachableError("the answer to a head is of another version")
     return found
 

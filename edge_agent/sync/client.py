@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from edge_agent.errors import OfficeRefusedError, OfficeUnreachableError
+from edge_agent.errors import OfficeUnreachableError
 from edge_agent.store.events import Row
 from edge_agent.sync import wire
 from edge_agent.sync.post import Post
@@ -65,7 +64,7 @@ class Client:
                 return Sent(receipt, len(body), loop.time() - began_s)
             if not 400 <= status < 500 or status in LATER:
                 raise OfficeUnreachableError(f"HTTP {status}")
-            refusal = _refusal(status, answer)
+            refusal = wire.refusal(status, answer)
             if status == 415 and compressed:
                 self._compressed = False
             elif version != wire.VERSION and refusal.field in ("v", "columns"):
@@ -78,13 +77,3 @@ class Client:
     ) -> bytes:
         body = wire.encode(self._site, self._edge, lane, rows, devices, version)
         return wire.compress(body) if compressed else body
-
-
-def _refusal(status: int, body: bytes) -> OfficeRefusedError:
-    try:
-        error = json.loads(body)["error"]
-        field, message = str(error["field"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        field, message = "", "no explanation given"
-    printable = "".join(c if c.isprintable() else "?" for c in message)
-    return OfficeRefusedError(status, field[:60], printable[:200])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import aiohttp
@@ -14,7 +13,7 @@ from edge_agent.errors import ConfigError, EnrolmentError, OfficeDeniedError, Of
 from edge_agent.identity import load_or_make
 from edge_agent.logs import Log
 from edge_agent.pinning import PIN_BYTES, Pins
-from edge_agent.sync import signing
+from edge_agent.sync import signing, wire
 from edge_agent.sync.post import HttpPost
 
 NOT_ENROLLED, REVOKED, UNKNOWN, OTHER_OFFICE = "not_enrolled", "revoked", "unknown", "other_office"
@@ -61,7 +60,8 @@ class SignedPost(HttpPost):
             )
             raise
         if status in (401, 403):
-            raise _denied(REVOKED if status == 403 and _field(answer) == "edge" else UNKNOWN)
+            revoked = status == 403 and wire.refusal(status, answer).field == "edge"
+            raise _denied(REVOKED if revoked else UNKNOWN)
         if status == 200:
             self._settle_pins()
         return status, answer
@@ -75,7 +75,7 @@ class SignedPost(HttpPost):
                     raise OfficeUnreachableError(f"answers, but not as an office does (HTTP {status})")
             proof = signing.sign(self._identity, self._edge, self._nonce, "POST", path, body)
             status, answer = await self._ask("POST", path, body, proof)
-            if status != 401 or _field(answer) != "nonce":
+            if status != 401 or wire.refusal(status, answer).field != "nonce":
                 break
         return status, answer
 
@@ -126,10 +126,3 @@ class SignedPost(HttpPost):
 
 def _denied(state: str) -> OfficeDeniedError:
     return OfficeDeniedError(state, PROBLEMS[state])
-
-
-def _field(answer: bytes) -> str:
-    try:
-        return str(json.loads(answer)["error"]["field"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""

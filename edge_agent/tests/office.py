@@ -33,7 +33,7 @@ class Office:
         self.keep_silent = False  # take the batch, never answer
         self.lose_receipts = 0  # take so many batches, then drop the connection
         self.through_first = 0  # receipt only the first so many rows
-        self.wrong_receipt: Any = None
+        self.wrong_receipt: Any = None  # answer this: bytes as they are, all else as JSON
         self.arrived = 0
         self.at_once = 0
         self.most_at_once = 0
@@ -41,6 +41,7 @@ class Office:
         self.rows: dict[int, list[Any]] = {}  # by position
         self.heads: list[dict[str, Any]] = []  # each checked: signature, root, consistency with the one before
         self.head_status = 0  # answer this instead of taking a head
+        self.wrong_head = b""  # answer this to a head
         self.old = False  # knows neither compression nor columns
         self.coded = 0  # uploads that came compressed
         self.refuses: set[int] = set()  # positions of rows that it refuses
@@ -93,6 +94,8 @@ class Office:
         if coded and self.old:
             return _refused(415, "content-encoding", "must be left out")
         body = cbor2.loads(await request.read())
+        if self.status and isinstance(self.error, bytes):
+            return web.Response(body=self.error, status=self.status)
         if self.status:
             return web.json_response(self.error or {}, status=self.status)
         assert (body["site"], request.match_info["site"]) == ("s1", "s1")
@@ -117,6 +120,8 @@ class Office:
             self.lose_receipts -= 1
             assert request.transport is not None
             request.transport.close()
+        if isinstance(self.wrong_receipt, bytes):
+            return web.Response(body=self.wrong_receipt)
         if self.wrong_receipt is not None:
             return web.json_response(self.wrong_receipt)
         devices = {str(row[1]): self._complete(row[1]) for row in rows}
@@ -125,6 +130,8 @@ class Office:
     async def _head(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         body = cbor2.loads(await request.read())
+        if self.wrong_head:
+            return web.Response(body=self.wrong_head)
         if self.head_status:
             return web.json_response({}, status=self.head_status)
         head = Head(*(body[name] for name in Head._fields))

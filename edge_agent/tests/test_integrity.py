@@ -290,6 +290,30 @@ async def test_an_office_that_does_not_take_heads_stops_nothing_else(
     check(site)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"v":1,"state":"prove","number":1,"size":1e999,"findings":[]}',
+        b'{"v":1,"state":"prove","number":1,"size":%d,"findings":[]}' % (1 << 64),
+        b'{"v":1,"state":"prove","number":-1,"size":1,"findings":[]}',
+        b"[" * 100_000,
+    ],
+    ids=lambda answer: answer[-30:].decode(),
+)
+async def test_an_answer_to_a_head_that_makes_no_sense_ends_nothing(
+    site: Site, office: Office, wire: PtyWire, answer: bytes
+) -> None:
+    office.wrong_head = answer
+    async with site.agent() as agent:
+        keeper = agent.keeper
+        assert keeper is not None
+        await sync(site.devices[0], wire)
+        await until(lambda: "can't be read" in keeper.problem)
+        office.wrong_head = b""
+        await until(lambda: office.heads, 20)
+        await until(lambda: not keeper.problem)
+
+
 async def test_an_office_that_lost_heads_is_named_and_gets_its_proof(
     site: Site, office: Office, wire: PtyWire
 ) -> None:

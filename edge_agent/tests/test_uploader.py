@@ -120,6 +120,10 @@ async def test_a_receipt_for_a_part_advances_only_so_far(tmp_path: Path, office:
     wire.close()
 
 
+def str_of(value: object) -> str:
+    return str(value)[-60:]
+
+
 @pytest.mark.parametrize(
     "receipt",
     [
@@ -128,9 +132,17 @@ async def test_a_receipt_for_a_part_advances_only_so_far(tmp_path: Path, office:
         {"v": 2, "lane": "normal", "through": 1, "devices": {}},
         {"v": 1, "lane": "normal", "through": True, "devices": {}},
         {"v": 1, "lane": "normal", "through": 1, "devices": {"7": {}}},
+        {"v": 1, "lane": "normal", "through": 1, "devices": {"7": {"complete_to": 1 << 63, "missing": []}}},
+        {"v": 1, "lane": "normal", "through": 1, "devices": {"7": {"complete_to": 3, "missing": [[1, 1 << 63]]}}},
+        {"v": 1, "lane": "normal", "through": 1, "devices": {str(1 << 32): {"complete_to": 3, "missing": []}}},
+        {"v": 1, "lane": "normal", "through": 1, "devices": {"-7": {"complete_to": 3, "missing": []}}},
+        b'{"v":1,"lane":"normal","through":1,"devices":{"7":{"complete_to":1e999,"missing":[]}}}',
+        b'{"v":1,"lane":"normal","through":1,"devices":{"7":{"complete_to":3,"missing":[[1,-Infinity]]}}}',
+        b"[" * 100_000,
         [],
         "fine",
     ],
+    ids=str_of,
 )
 async def test_a_receipt_that_makes_no_sense_delivers_nothing(
     tmp_path: Path, office: Office, receipt: object
@@ -156,6 +168,18 @@ async def test_a_refusal_is_shown_and_nothing_is_dropped(tmp_path: Path, office:
         assert uploader is not None
         await until(lambda: uploader.lanes["normal"].error != "")
         assert uploader.lanes["normal"].error == "HTTP 422 edge: must be a name?at least"
+        office.status = 0
+        await delivered(agent)
+
+
+async def test_a_refusal_that_makes_no_sense_is_one_all_the_same(tmp_path: Path, office: Office) -> None:
+    office.status, office.error = 422, b"[" * 100_000
+    site = Site(tmp_path, office=office.config())
+    async with site.agent() as agent:
+        uploader = agent.uploader
+        assert uploader is not None
+        await until(lambda: uploader.lanes["normal"].failures >= 2)
+        assert uploader.lanes["normal"].error == "HTTP 422: no explanation given"
         office.status = 0
         await delivered(agent)
 
