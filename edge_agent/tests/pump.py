@@ -181,7 +181,7 @@ class Pump:
     def rows(self) -> list[Row]:
         return [Row(*row) for row in self.agent.database.writer.execute("SELECT * FROM log ORDER BY pos")]
 
-    def dump(self) -> list[object]:
+    def dump(self) -> list[tuple[str, list[tuple[object, ...]]]]:
         """Everything that the store holds."""
         connection: apsw.Connection = self.agent.database.writer
         tables = [
