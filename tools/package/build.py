@@ -35,6 +35,7 @@ PYTHONS = ("3.11", "3.13")
 GLIBC = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")  # bookworm has 2.36
 DOWNLOAD_S = 600
 SOURCES = ("protocol/gatelink", "edge_agent", "tools")
+SCHEMAS = {"schema": "edge_agent/store", "office-schema": "tools/office/store"}  # what gatepost-rollback goes by
 EPOCH = 1_767_225_600  # of every file in the package: the same source gives the same package
 
 CONTROL = """\
@@ -144,12 +145,14 @@ def stage(root: Path, version: str, arch: str, python: str, lib: Path) -> None:
     release = root / "usr" / "lib" / "gatepost" / version
     (release / "bin").mkdir(parents=True)
     shutil.move(str(lib), release / "lib")
-    (release / "schema").write_text(f"{len(schema_steps(release / 'lib' / 'edge_agent' / 'store'))}\n")
+    for name, folder in SCHEMAS.items():
+        (release / name).write_text(f"{len(schema_steps(release / 'lib' / folder))}\n")
     _put(release / "bin" / "gatepost", _filled("gatepost.launcher", version, python), 0o755)
     for unit in FILES.glob("*.service"):
         _put(root / "usr/lib/systemd/system" / unit.name, unit.read_text())
     _put(root / "usr/lib/modules-load.d/gatepost.conf", (FILES / "gatepost.modules-load").read_text())
     _put(root / "usr/lib/sysusers.d/gatepost.conf", (FILES / "gatepost.sysusers").read_text())
+    _put(root / "usr/lib/gatepost/store-version", _filled("store-version", version, python), 0o755)
     _put(root / "usr/sbin/gatepost-rollback", (FILES / "gatepost-rollback").read_text(), 0o755)
     (root / "usr/bin").mkdir()
     (root / "usr/bin/gatepost").symlink_to("/opt/gatepost/current/bin/gatepost")

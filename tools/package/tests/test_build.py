@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
+from edge_agent.store.database import FILE_NAME
 from tools.errors import ToolError
 from tools.package import build
 
@@ -30,6 +33,34 @@ def test_libraries_of_this_one_are_counted(tmp_path: Path) -> None:
 def test_a_folder_without_any_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="no binaries"):
         build.check_machine(tmp_path, HERE)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("edge", FILE_NAME), ("office", "office.db")])
+def test_the_version_of_a_store_is_told_by_python_alone(tmp_path: Path, kind: str, name: str) -> None:
+    def told() -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-IB", str(build.FILES / "store-version"), kind, str(config)],
+            capture_output=True, text=True, check=False, timeout=60, cwd="/",
+        )  # fmt: skip
+        return done.returncode, done.stdout or done.stderr
+
+    config = tmp_path / "a.toml"
+    config.write_text(f'[{kind}]\ndata_dir = "else where"\n')
+    assert told() == (0, "0\n")
+    store = tmp_path / "else where" / name
+    store.parent.mkdir()
+    connection = apsw.Connection(str(store))
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("user_version", 7)
+    assert told() == (0, "7\n")  # also while it is in use, from the WAL
+    connection.close()
+    assert told() == (0, "7\n")
+    store.write_bytes(b"no store at all" * 999)
+    assert told() == (1, f"{config}: the version of the store can't be told: file is not a database\n")
+    config.write_text("[other]\n")
+    assert told() == (1, f"{config}: [{kind}] data_dir is missing\n")
+    config.unlink()
+    assert told()[1].endswith(f"No such file or directory: '{config}'\n")
 
 
 @pytest.mark.parametrize("script", ["postinst", "prerm", "postrm", "gatepost-rollback"])

@@ -30,7 +30,7 @@ from tools.package.tests.machine import PYTHON, Machine, why_not
 
 UNIT = "gatepost-edge"
 UNLOCK_PTY, NUMBER_OF_PTY = 0x40045431, 0x80045430  # ioctls of Linux
-DATA = "/var/lib/gatepost"
+STATE, DATA = "/var/lib/gatepost", "/srv/disk/gatepost"  # data_dir lies elsewhere, as on a disk of its own
 FIRST, SECOND, BROKEN = "0.1.0", "0.1.1", "0.1.2"
 SCHEMA = len(schema_steps())
 WHY_NOT = why_not()
@@ -43,7 +43,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The package of this tree; a later one with a further schema; one whose agent does not start."""
+    """The package of this tree; a later one with a further schema; one that can't even be imported."""
     folder = tmp_path_factory.mktemp("packages")
     first = build.build(_arch(), PYTHON, folder, version=FIRST, installed=True, quick=True)
 
@@ -53,7 +53,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     def broken(lib: Path) -> None:
         further_schema(lib)
-        (lib / "edge_agent" / "daemon.py").write_text('VERSION = "0.1.2"\nraise RuntimeError("broken")\n')
+        (lib / "tools" / "__init__.py").write_text('raise RuntimeError("broken")\n')
 
     return {
         FIRST: first,
@@ -225,7 +225,7 @@ def test_installed(machine: Machine, packages: dict[str, Path]) -> None:
     assert link_to(machine, "current") == f"releases/{FIRST}"
     for path, right in (
         ("/etc/gatepost", "750 gatepost"),
-        (DATA, "700 gatepost"),
+        (STATE, "700 gatepost"),
         ("/opt/gatepost", "755 root"),
     ):
         assert machine.run("stat", "-c", "%a %U", path) == right
@@ -235,7 +235,7 @@ def test_installed(machine: Machine, packages: dict[str, Path]) -> None:
     assert machine.show(UNIT, "ConditionResult") == "no"
     assert "COMMAND" in machine.run("gatepost", "--help")
     with (machine.root / "etc/gatepost/edge.example.toml").open("rb") as example:
-        assert tomllib.load(example)["edge"]["data_dir"] == DATA
+        assert tomllib.load(example)["edge"]["data_dir"] == STATE
 
 
 async def test_the_agent_works_in_its_cage(machine: Machine, whole: Estate) -> None:
@@ -245,6 +245,12 @@ async def test_the_agent_works_in_its_cage(machine: Machine, whole: Estate) -> N
         machine.run("mknod", "-m", "660", f"/dev/{name}", "c", str(major), str(minor))
         machine.run("chgrp", "dialout", f"/dev/{name}")
     async with connected(whole) as estate:
+        machine.run("install", "-d", "-m", "755", "/srv/disk")
+        machine.run("install", "-d", "-m", "700", "-o", "gatepost", "-g", "gatepost", DATA)
+        machine.run("mkdir", f"/etc/systemd/system/{UNIT}.service.d")
+        drop_in = f"/etc/systemd/system/{UNIT}.service.d/disk.conf"
+        machine.write(drop_in, f"[Service]\nReadWritePaths={DATA}\n", owner="root", mode="644")
+        machine.run("systemctl", "daemon-reload")
         estate.configure()
         await estate.tell("systemctl", "start", UNIT)
         assert machine.show(UNIT, "ActiveState") == "active"
@@ -279,7 +285,7 @@ async def test_the_agent_works_in_its_cage(machine: Machine, whole: Estate) -> N
         assert found["file system"]["key"] == "disk_memory"
         # Nothing but data_dir can be written, and nothing of others be seen.
         inside = ("nsenter", "-t", process, "-m", "-U", "--", "/usr/bin/touch")
-        for path in ("/etc/gatepost/x", "/usr/x", "/opt/gatepost/x", "/var/lib/x"):
+        for path in ("/etc/gatepost/x", "/usr/x", "/opt/gatepost/x", "/var/lib/x", "/srv/disk/x"):
             assert "Read-only file system" in machine.run(*inside, path, check=False)
         machine.run(*inside, f"{DATA}/x")
         machine.run("rm", f"{DATA}/x")
@@ -304,7 +310,8 @@ async def test_a_hang_is_ended_and_told(machine: Machine, whole: Estate) -> None
         assert any("hung or crashed" in line["event"] and line["priority"] == 3 for line in lines)
         assert {line["priority"] for line in lines if line["level"] == "info"} == {6}
         assert {line["priority"] for line in lines if line["level"] == "warning"} <= {4}
-        await estate.tell("systemctl", "revert", UNIT)
+        machine.run("rm", f"/run/systemd/system/{UNIT}.service.d/quick.conf")
+        await estate.tell("systemctl", "daemon-reload")
 
 
 async def test_an_upgrade_and_the_way_back_lose_nothing(
@@ -352,9 +359,56 @@ async def test_a_version_that_does_not_start_is_taken_back(
         assert f"version {SECOND} is in use again" in said
         assert machine.show(UNIT, "ActiveState") == "active"
         await estate.collect(20)
+        # By hand, from one that can do nothing, across a schema: another one hands the store over.
+        machine.run("ln", "-sfn", f"releases/{BROKEN}", "/opt/gatepost/current")
+        said = await estate.tell("gatepost-rollback", FIRST)
+        assert f"version {BROKEN} can't hand the store over" in said
+        assert f"version {FIRST} is in use again" in said
+        assert version_of(machine) == SCHEMA
+        await estate.collect(20)
         # The repaired one (here: the older package again) makes the package whole.
         code, said = await asyncio.to_thread(install, machine, packages[SECOND])
         assert code == 0, said
+        await estate.collect(5)
+
+
+async def test_an_office_goes_back_only_where_its_database_is_known(machine: Machine, whole: Estate) -> None:
+    """Beside an edge, which goes on meanwhile, and on a machine of its own."""
+    database, office = "/var/lib/gatepost-office/office.db", "gatepost-office"
+    port = free_tcp_port()
+    config = f'[office]\nlisten = "127.0.0.1:{port}"\ndata_dir = "/var/lib/gatepost-office"\n[[site]]\nid = "s1"\n'
+    machine.write("/etc/gatepost/office.toml", config)
+    machine.run("systemctl", "start", office)
+    machine.until((machine.root / database.lstrip("/")).exists, 60, "the office does not start")
+
+    def set_version(change: str) -> None:
+        code = f"import sqlite3; c = sqlite3.connect('{database}', timeout=10); v = c.execute('PRAGMA user_version')"
+        code += f".fetchone()[0]; c.execute(f'PRAGMA user_version = {{v{change}}}'); c.close()"
+        machine.run("runuser", "-u", "gatepost", "--", f"/usr/bin/python{PYTHON}", "-c", code)
+
+    def refused() -> str:
+        said = machine.run("sh", "-c", f"gatepost-rollback {FIRST} && echo it went back", check=False)
+        assert "it went back" not in said
+        assert link_to(machine, "current") == f"releases/{SECOND}"
+        return said
+
+    async with connected(whole) as estate:
+        edge, before = machine.show(UNIT, "MainPID"), machine.show(office, "MainPID")
+        set_version(" + 90")
+        assert re.search(r"the office's database is of version 9\d, 0\.1\.0 knows up to \d$", refused())
+        assert (machine.show(UNIT, "MainPID"), machine.show(office, "MainPID")) == (edge, before)
+        await estate.collect(5)
+        set_version(" - 90")
+        machine.run("systemctl", "stop", UNIT)
+        machine.run("mv", "/etc/gatepost/edge.toml", "/etc/gatepost/edge.toml.aside")
+        machine.run("gatepost-rollback", FIRST)
+        assert link_to(machine, "current") == f"releases/{FIRST}"
+        assert machine.show(office, "ActiveState") == "active"
+        assert machine.show(office, "MainPID") != before
+        machine.run("gatepost-rollback", SECOND)
+        machine.run("systemctl", "stop", office)
+        machine.run("mv", "/etc/gatepost/edge.toml.aside", "/etc/gatepost/edge.toml")
+        await estate.tell("systemctl", "start", UNIT)
         await estate.collect(5)
 
 
@@ -381,7 +435,7 @@ async def test_removed_and_nothing_of_the_site_is_gone(machine: Machine, whole: 
     async with connected(whole) as estate:
         await estate.collect(1)
         said = await estate.tell("dpkg", "--purge", "gatepost")
-        assert "kept /var/lib/gatepost" in said
+        assert f"kept {STATE}" in said
     assert not (machine.root / "opt/gatepost").exists()
     assert machine.run("systemctl", "is-active", UNIT, check=False) == "inactive"
     for kept in (f"{DATA}/edge.sqlite", "/etc/gatepost/edge.toml", "/etc/gatepost/devices.toml"):
@@ -391,7 +445,7 @@ async def test_removed_and_nothing_of_the_site_is_gone(machine: Machine, whole: 
 def version_of(machine: Machine) -> int:
     """The version in the store's header, also while it is in use."""
     code = (
-        "import sqlite3; c = sqlite3.connect('file:/var/lib/gatepost/edge.sqlite?mode=ro', uri=True); "
+        f"import sqlite3; c = sqlite3.connect('file:{DATA}/edge.sqlite?mode=ro', uri=True); "
         "print(c.execute('PRAGMA user_version').fetchone()[0])"
     )
     return int(machine.run(f"/usr/bin/python{PYTHON}", "-c", code))
