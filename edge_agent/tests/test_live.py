@@ -1,0 +1,32 @@
+"""What is shown as happening now: judged when an event is on the disk and can be shown, not when it came in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.live import LIVE_MS
+from edge_agent.tests.device import Device
+from edge_agent.tests.pump import pump
+from gatelink import messages
+
+DEVICE, KEY = 7, bytes(range(32))
+
+
+@pytest.mark.parametrize(("waits_ms", "late"), [(0, False), (LIVE_MS - 1_000, False), (LIVE_MS + 1_000, True)])
+async def test_what_waited_for_the_disk_is_not_live(tmp_path: Path, waits_ms: int, late: bool) -> None:
+    device = Device(DEVICE, KEY)
+    with pump(tmp_path, {DEVICE: (KEY, 0)}) as edge:
+        (welcome,) = [device.take(frame) for frame in edge.take(device.hello())]
+        assert isinstance(welcome, messages.Welcome)
+        edge.take(device.status((device.uptime_ms, welcome.edge_ms, 20)))
+        before_ms = device.uptime_ms
+        device.mint()
+        edge.now_ms += device.uptime_ms - before_ms
+        edge.agent.switchboard.frames(edge.line, None, [device.batch(1, 1)])
+        edge.now_ms += waits_ms  # a card that is slow, or full
+        edge.flush()
+        shown = [seen for seen in edge.agent.feed.after(0) if seen.device == DEVICE]
+        assert [(seen.seq, seen.late) for seen in shown] == [(1, late)]
+        assert shown[0].at_ms is not None
