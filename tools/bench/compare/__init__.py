@@ -34,7 +34,7 @@ from tools.simulate.proxy import LineProxy
 PART = "compare"
 EVENTS = int(os.environ.get("GATEPOST_COMPARE_EVENTS", "6000"))
 ONLY = os.environ.get("GATEPOST_COMPARE_ONLY", "")  # part of a peer's name
-DRAIN_S = 240.0
+DRAIN_S = 600.0
 QUIET_S = 200.0  # nothing new for so long, with the line in order: lost (a keepalive of 120 s notices after 180)
 DEAD_S = 1.0
 PEERS: tuple[Callable[[Path], Peer], ...] = (Gatepost, Mosquitto, Nats, Thingsboard)
