@@ -89,7 +89,9 @@ def _frontier(packed: Any, head: Head) -> Frontier:
 
 def _load(body: bytes) -> Any:
     source = BytesIO(body)
-    decoder = cbor2.CBORDecoder(source, max_depth=4, allow_indefinite=False, allow_duplicate_keys=False)
+    decoder = cbor2.CBORDecoder(
+        source, max_depth=4, allow_indefinite=False, allow_duplicate_keys=False, strict_hashable_types=True
+    )
     try:
         value = decoder.decode()
     except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as error:

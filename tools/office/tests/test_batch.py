@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import cbor2
@@ -10,6 +11,7 @@ import pytest
 
 from tools.office.batch import decode
 from tools.office.errors import RequestError
+from tools.office.head import decode as head
 from tools.office.tests.makers import Device, body, numbered
 
 
@@ -121,6 +123,50 @@ def test_what_is_no_map(raw: bytes) -> None:
     found = refused(raw)
     assert found.field == "body"
     assert found.status in (400, 422)
+
+
+def colliding(count: int) -> list[tuple[int, int]]:
+    """So many different pairs of numbers with one hash: what CPython does with a tuple, solved for the second."""
+    mask, one, two, start = (1 << 64) - 1, 11400714785074694791, 14029467366897019727, 2870177450012600261
+    found: list[tuple[int, int]] = []
+    first = 0
+    while len(found) < count:
+        first += 1
+        mixed = start + first * two & mask
+        mixed = (mixed << 31 | mixed >> 33) * one & mask
+        second = (12_345 - mixed) * pow(two, -1, 1 << 64) & mask
+        second -= (second >> 63) << 64
+        if second != -1 and abs(second) < (1 << 61) - 1:
+            found.append((first, second))
+    assert len({hash(pair) for pair in found}) == 1
+    return found
+
+
+@pytest.mark.parametrize("where", ["rows", "devices", "elsewhere"])
+def test_keys_that_collide_hold_nobody_up(device: Device, where: str) -> None:
+    """One edge must not keep the office from all others with a body whose keys all have one hash."""
+    pairs = colliding(20_000)
+    hostile = b"\xba" + len(pairs).to_bytes(4, "big") + b"".join(cbor2.dumps(pair) + b"\0" for pair in pairs)
+    value = {**top(device), where: "here"}
+    raw = cbor2.dumps(value).replace(cbor2.dumps("here"), hostile)
+    begun = time.process_time()
+    assert refused(raw).status in (400, 422)
+    with pytest.raises(RequestError):
+        head(raw, "lakeside")
+    assert time.process_time() - begun < 5.0  # 16 s each where they are put into a dictionary
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (b"\xa1\x01\x01", "1"), (b"\xa1\x80\x01", "[]"), (b"\xa1\xf6\x01", "None"), (b"\xa1\x41v\x01", "b'v"),
+        (b"\xb1", "body"), (b"\xa2\x61v\x01\x61v\x01", "body"), (b"\xa1\x67devices\xa2\x01\x80\x01\x80", "devices"),
+        (b"\xa1\x67devices\xa1\x61a\x80", "devices.a"), (b"\xa1\x67devices\xa1\x80\x80", "devices.[]"),
+        (b"\xa1\x67devices\xb9\x10\x01", "body"), (b"\xa1\x67devices\x80", "devices"),
+    ],
+)  # fmt: skip
+def test_keys_that_are_none(raw: bytes, field: str) -> None:
+    assert refused(raw).field == field
 
 
 def test_fuzz(device: Device) -> None:
