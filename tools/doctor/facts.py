@@ -100,7 +100,7 @@ class Closed(NamedTuple):
 
 
 class Aside(NamedTuple):
-    """Stores in data_dir that were replaced by a restore or a rollback; size in bytes."""
+    """Stores in data_dir that were replaced by a restore or a rollback; size in bytes, as far as it can be seen."""
 
     folders: tuple[str, ...]
     size: int

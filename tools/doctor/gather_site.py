@@ -41,7 +41,7 @@ def store(data_dir: Path, own_device: int, now_ms: int) -> Store:
     """Reads all of it, without a lock and without a change; an agent may be at work."""
     path = data_dir / FILE_NAME
     known = len(schema_steps())
-    if not path.is_file():
+    if not path.exists():
         return Store(0, known, "", 0, 0)
     wal = data_dir / f"{FILE_NAME}-wal"
     wal_bytes = wal.stat().st_size if wal.exists() else 0
@@ -66,8 +66,15 @@ def store(data_dir: Path, own_device: int, now_ms: int) -> Store:
 def aside(data_dir: Path) -> Aside:
     """What restores and rollbacks left in data_dir."""
     folders = sorted(path for path in data_dir.glob(f"{ASIDE}-*") if path.is_dir())
-    size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
-    return Aside(tuple(map(str, folders)), size)
+    return Aside(tuple(map(str, folders)), sum(map(_size, folders)))
+
+
+def _size(folder: Path) -> int:
+    """Bytes of its files; 0 where this user may not look: a restore by root leaves a folder of root's."""
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir())
+    except OSError:
+        return 0
 
 
 def _steps(connection: apsw.Connection, own_device: int, since_ms: int) -> tuple[int, ...]:

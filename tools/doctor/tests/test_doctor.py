@@ -207,6 +207,9 @@ async def test_the_store_and_its_files(tmp_path: Path) -> None:
     before = store.read_bytes()
     assert findings(site)["store"]["key"] == "store_damaged"
     assert store.read_bytes() == before
+    store.unlink()
+    store.mkdir(mode=0o700)  # it is in the way: there is one, so to say, and not none yet
+    assert findings(site)["store"]["key"] == "store_unread"
     wire.close()
 
 
@@ -421,6 +424,8 @@ def test_what_the_one_who_asks_may_not_see() -> None:
         found = as_user(nobody, site)["config"]
         assert found["text"]["en"] == f"{site.config_path} may not be looked at by user nobody"
         site.config_path.chmod(0o644)
+        (data / "replaced-20261127T000000Z").mkdir(mode=0o700)  # root's
+        assert findings(site)["kept aside"]["key"] == "store_aside"
         data.chmod(0o000)
         found = findings(site)["files"]
         assert found["text"]["en"] == f"{data} is closed even to {stranger}, whose it is"
