@@ -151,15 +151,22 @@ class Uploader:
                 lane.failures = backoff.failures
                 await self._pause(delay_s, error)
                 continue
+            if not self._ending and not lane.wake.is_set():  # nothing waits, not even what was refused
+                backoff.reset()
+                self._well(lane)
             await _first({lane.wake.wait()}, IDLE_S)
 
     async def _pause(self, delay_s: float, error: Failure) -> None:
-        """Ends early when the other lane gets through, or when the way to the office is back."""
+        """Ends early when the other lane gets through, or when the way to the office is back.
+
+        Where the office lets this edge not in, the way is there: somebody has to act, and knocking helps nobody.
+        """
         self._reached.clear()
         ends: set[Coroutine[Any, Any, object]] = {self._reached.wait()}
         if isinstance(error, OfficeUnreachableError):
-            ends.add(self.probe.back(away=isinstance(error, OfficeAwayError)))
             self.client.forget()
+            if not isinstance(error, OfficeDeniedError):
+                ends.add(self.probe.back(away=isinstance(error, OfficeAwayError)))
         await _first(ends, delay_s)
 
     async def _drain(self, lane: LaneState, backoff: Backoff) -> None:
@@ -315,13 +322,16 @@ class Uploader:
 
     def _receipted(self, lane: LaneState, events: int, news: Receipts) -> None:
         lane.delivered += events
-        lane.failures = 0
         lane.aside_in_a_row = 0
         self.receipts.update(news)
         self._noted_s.update(dict.fromkeys(news, asyncio.get_running_loop().time()))
         self.last_receipt_ms = self._now_ms()
         self._reached.set()
         self.on_receipt()
+        self._well(lane)
+
+    def _well(self, lane: LaneState) -> None:
+        lane.failures = 0
         if lane.error:
             lane.error = lane.denied = ""
             self.on_outage(None)
@@ -351,13 +361,13 @@ class Uploader:
         self.on_refused(refused)
 
     async def _retry_refused(self, lane: LaneState) -> None:
-        """Once after a start, then once a day: the office may have been mended or renewed."""
-        if self._ending:
-            return
+        """Once after a start, then once a day: the office may have been mended or renewed. Fresh rows go first."""
         before_ms = max(self._retry_before_ms, self._now_ms() - RETRY_MS)
         for refused in await self._on_reader(
             lambda connection: outbox.refused(connection, lane.name, before_ms, RETRY_ROWS)
         ):
+            if self._ending or lane.wake.is_set():
+                return
             part = await self._read(lane.name, refused.pos, refused.pos, 1, 1)
             began_s = asyncio.get_running_loop().time()
             try:

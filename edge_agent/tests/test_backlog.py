@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.coverage import Coverage
 from edge_agent.daemon import Agent
-from edge_agent.errors import OfficeRefusedError
+from edge_agent.errors import OfficeDeniedError, OfficeRefusedError, OfficeUnreachableError
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
 from edge_agent.store.events import Row
@@ -27,6 +27,7 @@ from edge_agent.tests.harness import Process, Site, until
 from edge_agent.tests.office import Office
 from edge_agent.tests.proxy import Proxy
 from edge_agent.timing import UNKNOWN_MS
+from gatelink import events
 
 
 def uploader_of(agent: Agent) -> Uploader:
@@ -135,6 +136,66 @@ async def test_a_refused_row_is_set_aside_and_taken_later(tmp_path: Path, office
     assert lane_row.appended - lane_row.delivered <= 1  # its own STOPPED
     database.close()
     wire.close()
+
+
+async def test_fresh_rows_do_not_wait_behind_refused_ones_that_are_tried_again(
+    tmp_path: Path, office: Office
+) -> None:
+    site = Site(tmp_path, office=office.config())
+    wire = await outage(site, office, 120)
+    device = site.devices[0]
+    office.refuses = {row.pos for row in site.rows() if row.device == 7 and row.items}
+    assert len(office.refuses) == 60
+    await office.start()
+    async with site.agent() as agent:
+        await until(lambda: outbox.refusals(agent.database.writer)[0] == 60)
+    office.refuses = set()
+    office.delay_s = 0.1
+    async with site.agent() as agent:
+        await until(lambda: office.of(7))
+        device.mint()
+        await sync(device, wire)
+        await until(lambda: (7, 1, 121) in office.events)
+        assert len(office.of(7)) < 100, "the refused ones were tried first"
+        office.delay_s = 0
+        await until(lambda: complete(office, device))
+    wire.close()
+
+
+async def test_a_lane_that_has_nothing_to_send_is_well_again_when_the_trouble_is_over(
+    tmp_path: Path, office: Office
+) -> None:
+    """Its only row is one that the office goes on refusing."""
+    site = Site(tmp_path, office=office.config())
+    device, wire = site.devices[0], PtyWire(site.link)
+    office.refuses = set(range(1, 10_000))
+    async with site.agent() as agent:
+        device.mint(events.SOS, None)
+        await sync(device, wire)
+        await until(lambda: outbox.refused(agent.database.writer, "alarm", outbox.LAST_POS, 1))
+    await office.stop()
+    async with site.agent() as agent:
+        lane = uploader_of(agent).lanes["alarm"]
+        await until(lambda: lane.failures >= 2)
+        assert lane.error
+        await office.start()
+        await until(lambda: not lane.error, what=lane.error)
+        assert lane.failures == 0
+    assert not office.of(7)
+    wire.close()
+
+
+async def test_an_office_that_lets_this_edge_not_in_is_not_knocked_at(tmp_path: Path, office: Office) -> None:
+    site = Site(tmp_path, office=office.config(probe_s=0.1))
+    async with site.agent() as agent:
+        uploader = uploader_of(agent)
+        await until(lambda: uploader.lanes["normal"].delivered)
+        before = uploader.probe.tries
+        await uploader._pause(0.3, OfficeDeniedError("revoked", "enrol again"))
+        assert uploader.probe.tries == before
+        uploader._reached.clear()
+        await asyncio.gather(*(uploader._pause(0.3, OfficeUnreachableError("HTTP 503")) for _ in range(2)))
+        assert uploader.probe.tries > before
 
 
 async def test_an_office_that_refuses_every_row_stops_the_lane_and_sets_little_aside(
