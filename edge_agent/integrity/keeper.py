@@ -135,11 +135,23 @@ class Keeper:
                 if not self.problem:
                     _log.warning("the head is not delivered", problem=str(error))
                 self.problem = str(error)
+                if isinstance(error, StoreError):
+                    await self._begin_anew()
                 await asyncio.sleep(max(backoff.delay(), min(self._pause_s, RETRY_FIRST_S)))
                 continue
             backoff.reset()
+            if self.problem:
+                self.problem = ""
+                _log.info("the tree and its heads are well again")
             await asyncio.sleep(self._pause_s)
             await _wait(self._wake, IDLE_S)
+
+    async def _begin_anew(self) -> None:
+        """As at a start with a damaged tree: hashes that are missing don't come back."""
+        _log.error("the tree is damaged and begins anew", problem=self.problem)
+        await self._write(trees.begin_anew)
+        self._state = await self._on_reader(trees.state)
+        self._head = await self._on_reader(trees.last_head)
 
     async def _extend(self) -> None:
         """Takes in what was delivered, and signs it, unless a head still waits for the office."""
@@ -209,9 +221,6 @@ class Keeper:
         if found.findings:
             self.findings = found.findings
             _log.error("the office finds contradictions in this edge's log", findings=found.findings)
-        if self.problem:
-            self.problem = ""
-            _log.info("the head is delivered", number=head.number)
 
     async def _post(self, row: HeadRow, before: int) -> Answer:
         head = Head(self._site, self._edge, row.number, row.first_pos, row.size, row.root, row.time_ms)

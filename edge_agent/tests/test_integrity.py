@@ -381,6 +381,52 @@ async def test_a_damaged_tree_stops_no_event(site: Site, office: Office, wire: P
             connection.execute("DELETE FROM head")
 
 
+async def test_a_tree_that_has_lost_hashes_begins_anew(site: Site, office: Office, wire: PtyWire) -> None:
+    device = site.devices[0]
+    async with site.agent() as agent:
+        device.mint(events.SOS, None)
+        await sync(device, wire)
+        assert agent.keeper is not None
+        keeper = agent.keeper
+        await until(lambda: keeper.describe()["delivered_rows"] >= 2)
+    with store(site) as connection:
+        connection.execute("DELETE FROM tree_node")
+        before = trees.state(connection)
+    office.heads.clear()
+    async with site.agent() as agent:
+        assert agent.keeper is not None
+        keeper = agent.keeper
+        device.mint(events.SOS, None)
+        await sync(device, wire)
+        await until(lambda: office.heads, 30)
+        assert office.heads[0]["first_pos"] > before.last_pos
+        device.mint(events.SOS, None)
+        await sync(device, wire)
+        await until(lambda: device.last_seq in office.of(7))
+        await until(lambda: signed_through(office) >= max(office.rows))
+        await until(lambda: not keeper.problem)
+
+
+async def test_a_read_error_that_passes_leaves_no_problem_behind(
+    site: Site, office: Office, wire: PtyWire
+) -> None:
+    async with site.agent() as agent:
+        assert agent.keeper is not None
+        keeper = agent.keeper
+        await until(lambda: keeper.describe()["delivered_rows"])
+        await until(lambda: keeper.describe()["delivered_rows"] == keeper.describe()["rows"])
+
+        def fail(*_: object) -> bool:
+            raise apsw.IOError("disk I/O error")
+
+        assert keeper._connection is not None
+        keeper._connection.exec_trace = fail
+        keeper.delivered()
+        await until(lambda: "disk I/O error" in keeper.problem)
+        keeper._connection.exec_trace = None
+        await until(lambda: not keeper.problem)
+
+
 def test_an_old_store_begins_behind_what_it_has_delivered(tmp_path: Path) -> None:
     shutil.copy(OLD / "v4.sqlite", tmp_path / "edge.sqlite")
     old = apsw.Connection(str(tmp_path / "edge.sqlite"))
