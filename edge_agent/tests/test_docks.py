@@ -19,7 +19,7 @@ from edge_agent.tests.device import Device, PtyWire, sync
 from edge_agent.tests.harness import OWN, Site, until
 from edge_agent.transports import docks as docks_module
 from edge_agent.transports.docks import Docks
-from gatelink import cbor, messages
+from gatelink import cbor, framing, messages
 
 
 @pytest.fixture(autouse=True)
@@ -359,3 +359,35 @@ async def test_a_journal_that_was_replaced_begins_anew(tmp_path: Path) -> None:
         wire.close()
         await state(agent, "one", "empty")
     assert docked(site) == [[device.device, "one", 30], [device.device, "one", 5]]
+
+
+async def test_a_journal_that_lost_its_end_takes_no_events_back(tmp_path: Path) -> None:
+    site = docks_site(tmp_path)
+    device = site.devices[0]
+    for _ in range(40):
+        device.mint()
+    async with site.agent() as agent:
+        session = agent.switchboard.sessions[device.device]
+        wire = at(site, "one")
+        await until(lambda: [dock.up for dock in docks_of(agent).docks.values()] == [True])
+        wire.send(device.hello())
+        wire.send(device.batch(1, 30))
+        wire.send(device.batch(35, 6))
+        await until(lambda: session.acked_seq == 30 and session.gaps)
+        wire.close()
+        await state(agent, "one", "empty")
+        again = Device(device.device, bytes([device.device]) * 32, seed=2)
+        again.boot = device.boot
+        again.restart()
+        for _ in range(10):
+            again.mint()
+        again.acked = 10
+        wire = at(site, "two")
+        await until(lambda: [dock.up for dock in docks_of(agent).docks.values()] == [True])
+        # at once: when the store knows that the numbers begin anew, nothing more is heard
+        status = again.status([again.uptime_ms, round(time.time() * 1000), 20])
+        wire.raw(framing.encode(again.hello()) + framing.encode(status))
+        await state(agent, "two", "released")
+        assert session.acked_seq == 10
+        wire.close()
+    assert docked(site) == [[device.device, "two", 0]]

@@ -86,6 +86,7 @@ async def test_udp_that_loses_doubles_and_reorders(tmp_path: Path) -> None:
         made.check_all(tally)
     sent, lost, doubled = (sum(getattr(w, what) for w in wires) for what in ("sent", "lost", "doubled"))
     assert lost > sent * 0.25
+    assert doubled > sent * 0.15
     tally.say(
         f"UDP with 30 % loss, 20 % duplicates, reordering: {sum(t.last_seq for t in tags)} events in {sent} datagrams, "
         f"{lost} lost on the way, {doubled} doubled on the way"

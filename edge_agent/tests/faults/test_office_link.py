@@ -77,10 +77,10 @@ async def reached(made: Estate) -> None:
 
 async def suffer(made: Estate, proxy: LosingProxy, fault: str, rng: random.Random) -> None:
     """One fault, from its beginning to its end."""
+    if fault in (HALF_OPEN, DOWN):
+        await reached(made)
+    before = made.said().count(AWAY)
     if fault in (HALF_OPEN, HALF_OPEN_KILLED):
-        if fault == HALF_OPEN:
-            await reached(made)
-        before = made.said().count(AWAY)
         proxy.hold()
         await load(made, rng)
         if fault == HALF_OPEN_KILLED:
@@ -95,12 +95,13 @@ async def suffer(made: Estate, proxy: LosingProxy, fault: str, rng: random.Rando
     elif fault == DOWN:
         await proxy.stop()
         await load(made, rng)
+        await until(lambda: made.said().count(AWAY) > before, 30, "that nobody is there is not noticed")
         await proxy.start()
     elif fault == LOST:
-        before = proxy.lost
+        lost = proxy.lost
         proxy.lose = rng.randrange(1, 5)
         await load(made, rng)
-        await until(lambda: proxy.lost > before, 30, "no receipt was lost")
+        await until(lambda: proxy.lost > lost, 30, "no receipt was lost")
     else:
         await sending(made, proxy, rng)
         assert made.server is not None
