@@ -7,6 +7,7 @@ import contextlib
 import socket
 from pathlib import Path
 
+import apsw
 import pytest
 
 from edge_agent.daemon import Agent
@@ -197,3 +198,27 @@ async def test_who_reads_nothing_is_let_go(
         await until(lambda: connected(agent) == 1)
         await until(lambda: connected(agent) == 0, 30)
         line.close()
+
+
+async def test_a_disk_that_can_not_be_read_does_not_take_the_page_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, beside what was known last."""
+    site = Site(tmp_path)
+    async with site.agent() as agent, client(agent) as http:
+        async with http.get("/status") as answer:
+            before = (await answer.json())["backlog"]["events"]
+
+        def broken() -> apsw.Connection:
+            raise apsw.IOError("disk I/O error")
+
+        monkeypatch.setattr(agent.database, "reader", broken)
+        async with http.get("/status") as answer:
+            assert answer.status == 200
+            found = await answer.json()
+        assert found["store"]["problem"] == "can't be read: disk I/O error"
+        assert found["backlog"]["events"] == before
+        async with http.get("/", params={"lang": "zh"}) as answer:
+            assert "无法写入磁盘" in await answer.text()
+        async with http.get("/metrics") as answer:
+            assert "gatepost_store_stalled 1.0" in await answer.text()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import apsw
+
 from edge_agent import enrolment
 from edge_agent.clock import Clock
 from edge_agent.config import Config
@@ -21,6 +23,9 @@ from edge_agent.sync.uploader import Uploader
 from edge_agent.transports.port import Port
 from edge_agent.updates.courier import Courier
 from edge_agent.web import words
+
+# Lanes, when the oldest event that waits in them happened, messages kept as they came, refused rows and the first.
+Stored = tuple[dict[str, outbox.Lane], int | None, int, tuple[int, Refused | None]]
 
 
 class Reporter:
@@ -52,12 +57,20 @@ class Reporter:
         self._keeper = keeper
         self._room = room
         self._started_ms = clock.now_ms()
+        self._known: Stored | None = None  # as it was read last
 
     async def snapshot(self) -> dict[str, Any]:
         """Everything; see README, "Status"."""
         now_ms = self._clock.now_ms()
         disk = self._room.describe()
-        lanes, oldest_ms, held_raw, refusals = await asyncio.to_thread(self._stored)
+        unread = ""
+        try:
+            self._known = await asyncio.to_thread(self._stored)
+        except apsw.Error as error:
+            if self._known is None:
+                raise
+            unread = f"can't be read: {error}"  # what was known last is shown with it: now the page is needed most
+        lanes, oldest_ms, held_raw, refusals = self._known
         waiting = {name: lane.appended - lane.delivered for name, lane in lanes.items()}
         age = now_ms - oldest_ms if oldest_ms is not None else None
         return {
@@ -83,8 +96,8 @@ class Reporter:
                 ),
             },
             "store": {
-                "state": "stalled" if self._ingest.stalled else "ok",
-                "problem": self._ingest.stalled,
+                "state": "stalled" if self._ingest.stalled or unread else "ok",
+                "problem": self._ingest.stalled or unread,
                 "events": sum(lane.appended for lane in lanes.values()),
                 "commits": self._ingest.commits,
                 "duplicates": self._ingest.duplicates,
@@ -97,9 +110,7 @@ class Reporter:
             "integrity": self._keeper.describe() if self._keeper is not None else None,
         }
 
-    def _stored(
-        self,
-    ) -> tuple[dict[str, outbox.Lane], int | None, int, tuple[int, Refused | None]]:
+    def _stored(self) -> Stored:
         connection = self._database.reader()
         try:
             lanes = outbox.lanes(connection)
