@@ -228,7 +228,8 @@ def compare(db: apsw.Connection, log: int, now_ms: int, limit: int) -> None:
     if head.branch != branch or head.size < base_size:
         branch, base_size, base, size, packed, attempt = head.branch, 0, b"", 0, b"", 0
     frontier = Frontier.from_bytes(size, packed)
-    sparse = _sparse(db, head, base_size)
+    # Once is enough, since rows are never taken away; at each step it were work for the square of their number.
+    sparse = _sparse(db, head, base_size) if size == base_size else None
     if sparse is not None:
         found(db, log, ABSENT, *sparse, now_ms)
     else:

@@ -17,7 +17,7 @@ from edge_agent.integrity.leaves import Leaves
 from edge_agent.integrity.statement import KNOWN, NAMED, PROVE, TAKEN, Answer
 from tools.office import head as heads
 from tools.office.errors import RequestError
-from tools.office.store import sqlite
+from tools.office.store import logs, sqlite
 from tools.office.store.base import (
     ABSENT,
     AGAIN,
@@ -361,3 +361,18 @@ def test_over_http_and_on_the_page(tmp_path: Path, device: Device) -> None:
         assert any(line["event"] == "an edge's log contradicts" for line in server.log())
     assert set(TOKENS) == {"lakeside", "east"}
     assert len(LOG_REASONS) == 9
+
+
+def test_a_long_way_to_the_next_head_is_counted_once(
+    store: SqliteStore, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage a head covers very many rows: each step must cost the same, however many there are."""
+    monkeypatch.setattr(logs, "MAX_ABSENT", 10)
+    log = Log()
+    send(store, log.add([device.row(number, number) for number in range(1, 101)]))
+    assert state_head(store, log.head()).state == TAKEN
+    asked: list[str] = []
+    store._write.exec_trace = lambda _, sql, __: asked.append(sql) or True
+    assert compared(store, 5).findings == []
+    assert len([sql for sql in asked if "LIMIT" in sql and "count(*)" in sql]) == 1
+    assert len([sql for sql in asked if sql.startswith("SELECT pos, branch, leaf")]) == 20
