@@ -6,6 +6,7 @@ The disk is a tmpfs of a few MiB where mounting is allowed (it says so if not, a
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -296,6 +297,31 @@ def test_new_stores_give_space_back_and_old_ones_are_converted(tmp_path: Path, m
     assert database.writer.pragma("auto_vacuum") == 2
     assert database.writer.pragma("integrity_check") == "ok"
     assert outbox.lanes(database.writer)["normal"].appended == 43
+    database.close()
+
+
+def test_a_conversion_that_the_disk_does_not_take_is_left_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(OLD / "v4.sqlite", tmp_path / "edge.sqlite")
+    monkeypatch.setattr("edge_agent.store.database.CONVERT_BYTES", 1_000)
+    Database(tmp_path).close()  # the newest schema, not converted
+    monkeypatch.undo()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The kernel refuses every write beyond: a VACUUM writes the whole file into the WAL.
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "edge.sqlite").stat().st_size // 2, limits[1]))
+    try:
+        database = Database(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert database.writer.pragma("auto_vacuum") == 0
+    assert database.writer.pragma("integrity_check") == "ok"
+    with transaction(database.writer):
+        devices.set_meta(database.writer, "after", 1)
+    database.close()
+    database = Database(tmp_path)
+    assert database.writer.pragma("auto_vacuum") == 2
+    assert devices.meta(database.writer, "after") == 1
     database.close()
 
 
