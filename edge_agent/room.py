@@ -171,10 +171,14 @@ class Room:
         self._record(own_events.own(own_events.DISK, int(not full), free // MIB))
 
     async def _press(self) -> None:
-        """Deletes what is delivered, whatever its age, until there is room or nothing more may go."""
+        """Deletes what is delivered, whatever its age, until there is room or nothing more may go.
+
+        Before the disk is full in whole steps only: what was delivered a moment ago would go each second.
+        """
         through = await self._read(partial(retention.prunable, delivered_before_ms=None))
+        step = partial(retention.are_there, through=through, rows=STEP_ROWS)
         while True:
-            gone = await self._prune(through)
+            gone = await self._prune(through) if self.full or await self._read(step) else 0
             self.pressed_rows += gone
             await self._give_back(keep=0)
             if gone or self._database.wal_bytes() > WAL_BYTES:
@@ -215,14 +219,14 @@ class Room:
         self.days_left = fullness.days_left(self._disk.free(), usage, since, now_ms, self._limits.reserve)
 
     async def _prune(self, through: int) -> int:
-        """One small commit; returns how many rows are gone."""
+        """One small commit; returns how many rows are gone, 0 when there are none up to `through`."""
         oldest = await self._read(retention.oldest_pos)
         if oldest is None or oldest > through:
             return 0
         gone: list[int] = []
         await self._write(lambda connection: gone.append(retention.prune(connection, through, STEP_ROWS)))
         self.pruned_rows += gone[-1]
-        return gone[-1] or 1  # a gap in the positions: go on behind it
+        return gone[-1]
 
     async def _give_back(self, keep: int) -> None:
         """In small commits, so that intake never waits long."""

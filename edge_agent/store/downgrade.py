@@ -18,7 +18,9 @@ from edge_agent.store.database import INCREMENTAL, migrate, schema_steps, transa
 OUT_OF_ORDER = 6  # the first version that knows of rows delivered ahead and of refused ones
 TREE, LEAVES_LAST = 5, 8  # the first with a tree, and with its leaves last in their table
 # schema_v8.sql the other way round: index - (level << 48) -> index + (level << 48).
-_LEAVES_FIRST = "UPDATE tree_node SET place = place + ((-place + 281474976710655) >> 48 << 49) WHERE place < 0"
+_LEAVES_FIRST = (
+    "UPDATE tree_node SET place = place + ((-place + 281474976710655) >> 48 << 49) WHERE place < 0"
+)
 
 
 def convert(source: Path, target: Path, version: int) -> int:

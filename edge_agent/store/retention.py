@@ -69,6 +69,12 @@ def prunable(connection: apsw.Connection, delivered_before_ms: int | None) -> in
     return min(through, tree.prunable_through(connection))
 
 
+def are_there(connection: apsw.Connection, through: int, rows: int) -> bool:
+    """Whether the log holds at least so many rows up to `through`."""
+    found = connection.execute("SELECT 1 FROM log WHERE pos <= ? LIMIT 1 OFFSET ?", (through, rows - 1))
+    return found.fetchone() is not None
+
+
 def prune(connection: apsw.Connection, through: int, limit: int) -> int:
     """Deletes the oldest rows up to `through`, about `limit` of them; returns how many."""
     first = connection.execute("SELECT min(pos) FROM log").get

@@ -15,8 +15,11 @@ from pathlib import Path
 import apsw
 import pytest
 
+from edge_agent import room as room_keeper
 from edge_agent.clock import Clock, real_ms
+from edge_agent.entries import Job
 from edge_agent.fullness import DAY_MS, MIB, Plan, Room, days_left, plan
+from edge_agent.room import Limits
 from edge_agent.store import devices, outbox, retention, tree
 from edge_agent.store.database import Database, transaction
 from edge_agent.store.disk import BALLAST, Disk
@@ -38,7 +41,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     mount = shutil.which("mount")
     done = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs", str(place)], capture_output=True, check=False
+        [mount, "-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
     )
     if not done or done.returncode:
         # Mounting takes root: a container without it can have no disk of its own size.
@@ -64,7 +69,9 @@ def disk_events(site: Site) -> list[int]:
     return [value[1] for value in found if value[0] == DISK_KIND]
 
 
-async def test_below_the_reserve_events_stay_with_the_device_and_come_when_there_is_room(small_disk: Path) -> None:
+async def test_below_the_reserve_events_stay_with_the_device_and_come_when_there_is_room(
+    small_disk: Path,
+) -> None:
     site = Site(small_disk, more=LIMITS)
     device, wire = site.devices[0], PtyWire(site.link)
     async with site.agent() as agent:
@@ -138,9 +145,9 @@ async def test_short_of_room_delivered_rows_go_before_their_time_and_waiting_one
         store = agent.database.reader()
         for _ in range(4_000):
             device.mint()
-        await sync(device, wire, batch=20)
+        await sync(device, wire, batch=3)
         await until(lambda: len(office.of(7)) == 4_000, 60)
-        await until(lambda: tree.prunable_through(store) > 150, 60)
+        await until(lambda: tree.prunable_through(store) > 1_150, 60)
         await office.stop()
         for _ in range(60):
             device.mint()
@@ -162,6 +169,47 @@ async def test_short_of_room_delivered_rows_go_before_their_time_and_waiting_one
     assert office.doubled == 0
     assert device.acked == 4_060
     wire.close()
+
+
+async def test_short_of_room_few_delivered_rows_stay_until_the_disk_is_full(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    connection = database.writer
+    with transaction(connection):
+        for pos in range(1, 1_501):
+            connection.execute(
+                "INSERT INTO log VALUES (?,7,1,?,?,0,0,9,9,1,0,NULL,x'811000',NULL)", (pos, pos, pos)
+            )
+        outbox.delivered(connection, "normal", 1, 1_500, 1_500, {})
+        connection.execute("UPDATE tree SET size = 1500, frontier = zeroblob(?)", (32 * (1_500).bit_count(),))
+
+    class Small(Disk):
+        """Has as much as it is told."""
+
+        left = 150 * MIB
+
+        def free(self) -> int:
+            return self.left
+
+    def submit(job: Job) -> None:
+        with transaction(connection):
+            job.apply(connection)
+        job.done()
+
+    disk = Small(tmp_path)
+    limits = Limits(keep_days=30, reserve=100 * MIB, ballast=0)
+    room = room_keeper.Room(
+        limits, disk, database, submit, lambda: "", lambda: 10**12, lambda: True, lambda _: None
+    )
+    await room._look()
+    assert room.pressed_rows == 1_000
+    await room._look()
+    assert room.pressed_rows == 1_000
+    disk.left = 50 * MIB
+    await room._look()
+    assert room.full
+    assert room.pressed_rows == 1_500
+    await room.stop()
+    database.close()
 
 
 async def test_rows_go_keep_days_after_the_receipt_and_no_sooner(
@@ -247,14 +295,20 @@ def test_marks_follow_a_clock_that_is_set(tmp_path: Path) -> None:
         for at_ms in (100, 1_000, 2_000):
             retention.mark(connection, at_ms, 0)
         retention.shift_marks(connection, 1_000, 1_000)
-    assert [at for (at,) in connection.execute("SELECT at_ms FROM mark ORDER BY at_ms")] == [100, 2_000, 3_000]
+    assert [at for (at,) in connection.execute("SELECT at_ms FROM mark ORDER BY at_ms")] == [
+        100,
+        2_000,
+        3_000,
+    ]
     with transaction(connection):
         retention.shift_marks(connection, 2_000, -1_950)
     assert [at for (at,) in connection.execute("SELECT at_ms FROM mark ORDER BY at_ms")] == [50, 100, 1_050]
     database.close()
 
 
-async def test_a_clock_that_is_wrong_at_first_deletes_nothing_too_early(tmp_path: Path, office: Office) -> None:
+async def test_a_clock_that_is_wrong_at_first_deletes_nothing_too_early(
+    tmp_path: Path, office: Office
+) -> None:
     """A machine without a clock of its own starts years back; what it delivers then is not years old afterwards."""
     by_ms = [-700 * DAY_MS]
     clock = Clock(wall=lambda: real_ms() + by_ms[0])
@@ -280,7 +334,9 @@ async def test_a_clock_that_is_wrong_at_first_deletes_nothing_too_early(tmp_path
     wire.close()
 
 
-def test_new_stores_give_space_back_and_old_ones_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_stores_give_space_back_and_old_ones_are_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database(tmp_path / "new")
     assert database.writer.pragma("auto_vacuum") == 2
     database.close()
