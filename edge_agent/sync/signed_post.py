@@ -60,8 +60,10 @@ class SignedPost(HttpPost):
             )
             raise
         if status in (401, 403):
-            revoked = status == 403 and wire.refusal(status, answer).field == "edge"
-            raise _denied(REVOKED if revoked else UNKNOWN)
+            field = wire.refusal(status, answer).field
+            if field == "nonce":
+                raise OfficeUnreachableError("takes no nonce for long: it was started anew, or they are several")
+            raise _denied(REVOKED if (status, field) == (403, "edge") else UNKNOWN)
         if status == 200:
             self._settle_pins()
         return status, answer
@@ -88,6 +90,9 @@ class SignedPost(HttpPost):
     def _settle_pins(self) -> None:
         """The office's present key and the one that it announces are remembered; an older one is forgotten."""
         known, present = self._known, self._pins.seen
+        self._reload()
+        if known is not self._known:
+            return  # enrolled anew meanwhile: this was the former office's answer
         if known is None or not known.pins or not present:
             return
         try:

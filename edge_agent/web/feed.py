@@ -12,7 +12,7 @@ from edge_agent.live import is_live
 from gatelink.errors import GatelinkError
 
 KEEP_ROWS = 128
-MAX_SHOWN = 50  # events of one look; what lies before them is counted
+MAX_SHOWN = 50  # events of one look, the newest ones
 UNKNOWN_MS = (1 << 48) - 1
 
 
