@@ -337,6 +337,16 @@ async def test_a_tag_that_is_pulled_is_no_problem(tmp_path: Path, caplog: pytest
     assert len(docked(site)) == 10
 
 
+def replaced(device: Device, events: int) -> Device:
+    """The same device with another journal, in a later boot, with so many events in it."""
+    made = Device(device.device, bytes([device.device]) * 32, seed=2)
+    made.boot = device.boot
+    made.restart()
+    for _ in range(events):
+        made.mint()
+    return made
+
+
 async def test_a_journal_that_was_replaced_begins_anew(tmp_path: Path) -> None:
     site = docks_site(tmp_path)
     device = site.devices[0]
@@ -348,11 +358,7 @@ async def test_a_journal_that_was_replaced_begins_anew(tmp_path: Path) -> None:
         await state(agent, "one", "released")
         wire.close()
         await state(agent, "one", "empty")
-        again = Device(device.device, bytes([device.device]) * 32, seed=2)
-        again.boot = device.boot
-        again.restart()
-        for _ in range(5):
-            again.mint()
+        again = replaced(device, 5)
         wire = at(site, "one")
         await finish(again, wire)
         await state(agent, "one", "released")
@@ -376,11 +382,7 @@ async def test_a_journal_that_lost_its_end_takes_no_events_back(tmp_path: Path) 
         await until(lambda: session.acked_seq == 30 and session.gaps)
         wire.close()
         await state(agent, "one", "empty")
-        again = Device(device.device, bytes([device.device]) * 32, seed=2)
-        again.boot = device.boot
-        again.restart()
-        for _ in range(10):
-            again.mint()
+        again = replaced(device, 10)
         again.acked = 10
         wire = at(site, "two")
         await until(lambda: [dock.up for dock in docks_of(agent).docks.values()] == [True])
