@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -73,8 +74,17 @@ class Revoked(NamedTuple):
 class Job(NamedTuple):
     """Other work for the writer, inside the group's transaction; `done` runs on the loop after the commit."""
 
-    apply: Callable[[apsw.Connection], None]
+    apply: Callable[[apsw.Connection], object]
     done: Callable[[], None] = lambda: None
 
 
 Entry = Received | Own | Job | NewEpoch | Revoked | Restated
+
+
+def committed(
+    submit: Callable[[Job], None], apply: Callable[[apsw.Connection], object]
+) -> asyncio.Future[None]:
+    """Submits work for the writer; the result is there when it is on the disk."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    submit(Job(apply, lambda: None if done.done() else done.set_result(None)))
+    return done

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import apsw
 
 from edge_agent import fullness, own_events
-from edge_agent.entries import Job
+from edge_agent.entries import Job, committed
 from edge_agent.errors import StoreClosedError, StoreError
 from edge_agent.fullness import DAY_MS, MIB
 from edge_agent.logs import Log
+from edge_agent.reading import Reader
 from edge_agent.store import retention
 from edge_agent.store.database import Database
 from edge_agent.store.disk import Disk
@@ -28,7 +28,6 @@ WAL_BYTES = 1 << 20  # a WAL that is larger is cut when room is short
 KEPT_PAGES = 256  # free pages that stay in the file: the next rows need them
 FULL = "full"  # in SQLite's words for a disk without room
 
-_T = TypeVar("_T")
 _log = Log("disk")
 
 
@@ -62,8 +61,7 @@ class Room:
         self._now_ms = now_ms
         self._time_known = time_known
         self._record = record
-        self._reader = ThreadPoolExecutor(1, "room")
-        self._connection: apsw.Connection | None = None
+        self._reader = Reader(database, "room")
         self._task: asyncio.Task[None] | None = None
         self._started_ms = now_ms()
         self._marked_ms: int | None = None
@@ -83,9 +81,7 @@ class Room:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.to_thread(self._reader.shutdown)
-        if self._connection is not None:
-            self._connection.close()
+        await self._reader.close()
 
     def stepped(self, by_ms: int) -> None:
         """This machine's clock was set: the marks of this run were made by the clock before."""
@@ -175,14 +171,14 @@ class Room:
 
         Before the disk is full in whole steps only: what was delivered a moment ago would go each second.
         """
-        through = await self._read(partial(retention.prunable, delivered_before_ms=None))
+        through = await self._reader.read(partial(retention.prunable, delivered_before_ms=None))
         step = partial(retention.are_there, through=through, rows=STEP_ROWS)
         while True:
-            gone = await self._prune(through) if self.full or await self._read(step) else 0
+            gone = await self._prune(through) if self.full or await self._reader.read(step) else 0
             self.pressed_rows += gone
             await self._give_back(keep=0)
             if gone or self._database.wal_bytes() > WAL_BYTES:
-                await self._on_reader(partial(self._database.checkpoint, truncate=True))
+                await self._reader.run(partial(self._database.checkpoint, truncate=True))
             if not gone or not self._judge().press:
                 return
 
@@ -193,7 +189,7 @@ class Room:
         now_ms = self._now_ms()
         if not self._time_known():
             return  # nobody can say how long ago anything was
-        last = await self._read(retention.last_mark) if self._marked_ms is None else None
+        last = await self._reader.read(retention.last_mark) if self._marked_ms is None else None
         if last is not None:
             self._marked_ms = last.at_ms
         if self._marked_ms is not None and now_ms < self._marked_ms:
@@ -207,20 +203,20 @@ class Room:
         self._marked_ms = now_ms
         await self._forecast(now_ms)
         before_ms = now_ms - self._limits.keep_days * DAY_MS
-        through = await self._read(partial(retention.prunable, delivered_before_ms=before_ms))
+        through = await self._reader.read(partial(retention.prunable, delivered_before_ms=before_ms))
         while await self._prune(through):
             if self._judge().full:
                 return
         await self._give_back(keep=KEPT_PAGES)
 
     async def _forecast(self, now_ms: int) -> None:
-        since = await self._read(partial(retention.mark_since, at_ms=now_ms - RATE_MS))
-        usage = await self._read(retention.usage)
+        since = await self._reader.read(partial(retention.mark_since, at_ms=now_ms - RATE_MS))
+        usage = await self._reader.read(retention.usage)
         self.days_left = fullness.days_left(self._disk.free(), usage, since, now_ms, self._limits.reserve)
 
     async def _prune(self, through: int) -> int:
         """One small commit; returns how many rows are gone, 0 when there are none up to `through`."""
-        oldest = await self._read(retention.oldest_pos)
+        oldest = await self._reader.read(retention.oldest_pos)
         if oldest is None or oldest > through:
             return 0
         gone: list[int] = []
@@ -231,7 +227,7 @@ class Room:
     async def _give_back(self, keep: int) -> None:
         """In small commits, so that intake never waits long."""
         given = False
-        while await self._read(retention.spare_pages) > keep:
+        while await self._reader.read(retention.spare_pages) > keep:
             await self._write(partial(retention.give_back, pages=STEP_PAGES))
             given = True
         self._owing = self._owing or given
@@ -240,33 +236,13 @@ class Room:
     async def _settle(self) -> None:
         """The file gets shorter by a checkpoint, as soon as no reader stands in the way."""
         if self._owing:
-            self._owing = not await self._on_reader(partial(self._database.checkpoint, truncate=False))
+            self._owing = not await self._reader.run(partial(self._database.checkpoint, truncate=False))
 
     # The store.
 
-    async def _read(self, call: Callable[[apsw.Connection], _T]) -> _T:
-        def with_connection() -> _T:
-            if self._connection is None:
-                self._connection = self._database.reader()
-            return call(self._connection)
-
-        return await self._on_reader(with_connection)
-
-    async def _on_reader(self, call: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._reader, call)
-
     async def _write(self, apply: Callable[[apsw.Connection], object]) -> None:
         """Returns when it is on the disk; meanwhile the disk may become full, and is looked at."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def work(connection: apsw.Connection) -> None:
-            apply(connection)
-
-        def finish() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._submit(Job(work, finish))
+        done = committed(self._submit, apply)
         while not done.done():
             await asyncio.wait({done}, timeout=LOOK_S)
             if not done.done():

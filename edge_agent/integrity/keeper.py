@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
 import apsw
 
-from edge_agent.entries import Job
+from edge_agent.entries import Job, committed
 from edge_agent.errors import OfficeRefusedError, OfficeUnreachableError, StoreError
 from edge_agent.identity import Identity
 from edge_agent.integrity import statement, tree
@@ -19,6 +18,7 @@ from edge_agent.integrity.leaves import Head, Leaves, signed_bytes
 from edge_agent.integrity.statement import Answer
 from edge_agent.integrity.tree import Frontier
 from edge_agent.logs import Log
+from edge_agent.reading import Reader
 from edge_agent.store import outbox
 from edge_agent.store import tree as trees
 from edge_agent.store.database import Database, transaction
@@ -60,15 +60,13 @@ class Keeper:
     ) -> None:
         self._site, self._edge = site, edge
         self._identity = identity
-        self._database = database
         self._submit = submit
         self._send = send
         self._now_ms = now_ms
         self._pause_s = head_pause_s
         self._rng = rng
         self._leaves = Leaves(site, edge)
-        self._reader = ThreadPoolExecutor(1, "tree")
-        self._connection: apsw.Connection | None = None
+        self._reader = Reader(database, "tree")
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._state = self._found(database.writer)
@@ -101,9 +99,7 @@ class Keeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.to_thread(self._reader.shutdown)
-        if self._connection is not None:
-            self._connection.close()
+        await self._reader.close()
 
     def delivered(self) -> None:
         """The office has more rows."""
@@ -149,23 +145,25 @@ class Keeper:
     async def _begin_anew(self) -> None:
         """As at a start with a damaged tree: hashes that are missing don't come back."""
         _log.error("the tree is damaged and begins anew", problem=self.problem)
-        await self._write(trees.begin_anew)
-        self._state = await self._on_reader(trees.state)
-        self._head = await self._on_reader(trees.last_head)
+        await committed(self._submit, trees.begin_anew)
+        self._state = await self._reader.read(trees.state)
+        self._head = await self._reader.read(trees.last_head)
 
     async def _extend(self) -> None:
         """Takes in what was delivered, and signs it, unless a head still waits for the office."""
         waiting = self._head is not None and self._head.delivered_ms is None
         while True:
-            step = await self._on_reader(self._read, self._state)
+            step = await self._reader.read(partial(self._read, state=self._state))
             if step is None:
                 break
             if step.after.first_pos != step.before.first_pos:
                 if waiting:
                     break  # what it needs for its proof is still here
                 _log.warning("the log goes on far away: its tree begins anew", pos=step.after.first_pos)
-            await self._write(partial(trees.extend, before=step.before, after=step.after, nodes=step.nodes))
-            self._state = await self._on_reader(trees.state)
+            await committed(
+                self._submit, partial(trees.extend, before=step.before, after=step.after, nodes=step.nodes)
+            )
+            self._state = await self._reader.read(trees.state)
             if not step.more:
                 break
         root = self._state.frontier.root()
@@ -177,7 +175,7 @@ class Keeper:
         head = Head(self._site, self._edge, number, self._state.first_pos, self._state.size, root, now_ms)
         signature = self._identity.sign(signed_bytes(head))
         row = HeadRow(number, head.size, root, now_ms, self._identity.public, signature, None, head.first_pos)
-        await self._write(lambda connection: trees.save_head(connection, row))
+        await committed(self._submit, lambda connection: trees.save_head(connection, row))
         self._head = row
 
     def _read(self, connection: apsw.Connection, state: State) -> Step | None:
@@ -216,7 +214,9 @@ class Keeper:
         if found.state == statement.PROVE:
             raise OfficeUnreachableError("the office asks for the same proof again and again")
         now_ms = self._now_ms()
-        await self._write(lambda connection: trees.head_delivered(connection, head.number, now_ms))
+        await committed(
+            self._submit, lambda connection: trees.head_delivered(connection, head.number, now_ms)
+        )
         self._head = self._delivered = head._replace(delivered_ms=now_ms)
         if found.findings:
             self.findings = found.findings
@@ -233,28 +233,11 @@ class Keeper:
             frontier = b"".join(tree.full_subtrees(0, row.size, node))
             return statement.encode(head, row.public, row.signature, frontier, before, proof)
 
-        body = await self._on_reader(make)
+        body = await self._reader.read(make)
         status, found = await self._send(body)
         if status != 200:
             raise OfficeRefusedError(status, "", "heads are not taken")
         return statement.answer(found)
-
-    async def _write(self, apply: Callable[[apsw.Connection], object]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def work(connection: apsw.Connection) -> None:
-            apply(connection)
-
-        self._submit(Job(work, lambda: None if done.done() else done.set_result(None)))
-        await done
-
-    async def _on_reader(self, call: Callable[..., Any], *arguments: object) -> Any:
-        def work() -> Any:
-            if self._connection is None:
-                self._connection = self._database.reader()
-            return call(self._connection, *arguments)
-
-        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

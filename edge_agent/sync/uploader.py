@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import apsw
 
 from edge_agent.config import Office
-from edge_agent.entries import Job
+from edge_agent.entries import Job, committed
 from edge_agent.errors import (
     OfficeAwayError,
     OfficeDeniedError,
@@ -19,6 +19,7 @@ from edge_agent.errors import (
     OfficeSilentError,
     OfficeUnreachableError,
 )
+from edge_agent.reading import Reader
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
 from edge_agent.store.outbox import Part, Receipts, Refused
@@ -76,13 +77,11 @@ class Uploader:
         rng: random.Random,
     ) -> None:
         self._office = office
-        self._database = database
         self._submit = submit
         self._describe = describe
         self._now_ms = now_ms
         self._rng = rng
-        self._reader = ThreadPoolExecutor(1, "outbox")
-        self._connection: apsw.Connection | None = None
+        self._reader = Reader(database, "outbox")
         self._post = post
         self.client = Client(post, site, edge)
         self.probe = Probe(post.reached, office.probe_s, rng)
@@ -117,9 +116,7 @@ class Uploader:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.client.stop()
-        await asyncio.to_thread(self._reader.shutdown)
-        if self._connection is not None:
-            self._connection.close()
+        await self._reader.close()
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -238,7 +235,9 @@ class Uploader:
             return True
         if last < outbox.LAST_POS and part.through >= last:
             # A range between others in which the lane has nothing.
-            await self._commit(lambda connection: outbox.delivered(connection, lane.name, first, last, 0, {}))
+            await committed(
+                self._submit, lambda connection: outbox.delivered(connection, lane.name, first, last, 0, {})
+            )
             lane.spans.done(first, last)
             return not live
         return False
@@ -250,13 +249,8 @@ class Uploader:
         return await self._on_reader(read)
 
     async def _on_reader(self, call: Callable[[apsw.Connection], _T]) -> _T:
-        def with_connection() -> _T:
-            if self._connection is None:
-                self._connection = self._database.reader()
-            return call(self._connection)
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, with_connection)
+            return await self._reader.read(call)
         except apsw.Error as error:
             raise OfficeUnreachableError(f"the outbox can't be read: {error}") from error
 
@@ -301,8 +295,9 @@ class Uploader:
             through = receipt.through
             events = sum(r.last_seq - r.first_seq + 1 for r in part.rows if r.pos <= through)
         news = self._news(receipt.devices, began_s)
-        await self._commit(
-            lambda connection: outbox.delivered(connection, lane.name, part.first, through, events, news)
+        await committed(
+            self._submit,
+            lambda connection: outbox.delivered(connection, lane.name, part.first, through, events, news),
         )
         lane.spans.done(part.first, through)
         self._receipted(lane, events, news)
@@ -336,12 +331,6 @@ class Uploader:
             lane.error = lane.denied = ""
             self.on_outage(None)
 
-    async def _commit(self, apply: Callable[[apsw.Connection], None]) -> None:
-        """Returns when it is on disk."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._submit(Job(apply, lambda: None if done.done() else done.set_result(None)))
-        await done
-
     def _failed(self, lane: LaneState, error: str) -> None:
         if not lane.error:
             self.on_outage(error)
@@ -356,7 +345,9 @@ class Uploader:
             raise error  # not the rows are wrong, but everything: the lane waits
         now_ms = self._now_ms()
         refused = Refused(part.rows[0].pos, lane.name, now_ms, now_ms, str(error))
-        await self._commit(lambda connection: outbox.set_aside(connection, part.first, part.through, refused))
+        await committed(
+            self._submit, lambda connection: outbox.set_aside(connection, part.first, part.through, refused)
+        )
         lane.spans.done(part.first, part.through)
         self.on_refused(refused)
 
@@ -378,14 +369,11 @@ class Uploader:
                 if not of_rows(error):
                     raise
                 again = refused._replace(tried_ms=self._now_ms(), reason=str(error))
-                await self._commit(lambda connection, row=again: outbox.refused_again(connection, row))  # type: ignore[misc]  # a default argument has no type here
+                await committed(self._submit, partial(outbox.refused_again, row=again))
                 continue
             news = self._news(sent.receipt.devices, began_s)
-            await self._commit(
-                lambda connection, row=refused, count=part.events, news=news: outbox.taken_after_all(  # type: ignore[misc]  # as above
-                    connection, row, count, news
-                )
-            )
+            taken = partial(outbox.taken_after_all, row=refused, count=part.events, receipts=news)
+            await committed(self._submit, taken)
             self._receipted(lane, part.events, news)
 
 

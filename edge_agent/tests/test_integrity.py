@@ -419,11 +419,11 @@ async def test_a_read_error_that_passes_leaves_no_problem_behind(
         def fail(*_: object) -> bool:
             raise apsw.IOError("disk I/O error")
 
-        assert keeper._connection is not None
-        keeper._connection.exec_trace = fail
+        assert keeper._reader.connection is not None
+        keeper._reader.connection.exec_trace = fail
         keeper.delivered()
         await until(lambda: "disk I/O error" in keeper.problem)
-        keeper._connection.exec_trace = None
+        keeper._reader.connection.exec_trace = None
         await until(lambda: not keeper.problem)
 
 
