@@ -22,6 +22,9 @@ CHECK_STEP = 2_000  # events of a chain that are followed between two batches
 CHECK_PAUSE_S = 0.1  # how long a step waits for a moment without batches
 MAX_WAITING = 64  # batches that may be under way at once
 RETRY_S = 1.0
+# What comes of values in the database that nobody can work with: somebody, or a bad disk, has changed them.
+DAMAGED = (TypeError, ValueError, IndexError, OverflowError)
+SPOILT = "what is stored can't be checked: gatepost verify names what was changed"
 
 _T = TypeVar("_T")
 _log = Log("office")
@@ -192,6 +195,9 @@ class Office:
                     self._todo[at] = site
                     await asyncio.sleep(RETRY_S)  # a full disk: its owner has to act, the check goes on by itself
                     continue
+                except DAMAGED as error:  # the others are checked all the same
+                    _log.error(SPOILT, site=site, device=at[1], problem=f"{type(error).__name__}: {error}")
+                    continue
                 if more:
                     self._todo[at] = site
 
@@ -205,6 +211,9 @@ class Office:
             _log.error("heads can't be compared now", problem=str(error))
             await asyncio.sleep(RETRY_S)
             return True
+        except DAMAGED as error:
+            _log.error(SPOILT, problem=f"{type(error).__name__}: {error}")
+            return False
 
     async def _on(self, pool: ThreadPoolExecutor, call: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(pool, call, *args)

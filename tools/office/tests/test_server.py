@@ -8,6 +8,7 @@ import http.client
 import json
 import random
 import socket
+import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tools.office.batch import MAX_BODY
-from tools.office.tests.makers import Device, body
+from tools.office.tests.makers import Device, Log, body
 from tools.office.tests.process import Server, batches, configure, minted, running, sha, upload_headers
 
 
@@ -249,6 +250,36 @@ def test_tampering_is_shown(server: Server, devices: list[Device]) -> None:
     found = server.checked(101, 400)
     assert found["findings"] == [{"first": 201, "last": 250, "reason": "misfit"}]
     assert (found["verified_to"], found["complete_to"]) == (200, 400)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "UPDATE device SET checked_mac = 'text' WHERE device = 101",
+        "UPDATE event SET payload = 'text' WHERE device = 101 AND seq = 21",
+        "UPDATE edge_log SET size = 3, frontier = x'00'",
+    ],
+)
+def test_a_value_that_somebody_spoilt_does_not_end_the_check(
+    tmp_path: Path, devices: list[Device], how: str
+) -> None:
+    """It is said, and every other device's chain is followed on."""
+    config = configure(tmp_path, devices)
+    log = Log()
+    with running(config) as server:
+        assert server.send(body(log.add([*devices[0].rows(1, 40, 20), *devices[1].rows(1, 20, 20)])))[0] == 200
+        server.checked(101, 40)
+        server.checked(102, 20)
+        server.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "office.db")) as db, db:
+        db.execute("UPDATE device SET checked_to = 20 WHERE device = 101")
+        assert db.execute(how).rowcount == 1
+    with running(config) as server:
+        head = server.ask("POST", "/api/v1/sites/lakeside/heads", log.head(), upload_headers("lakeside"))
+        assert head[0] == 200
+        assert server.send(body(devices[1].rows(21, 40, 20), start=5))[0] == 200
+        server.checked(102, 40)
+        assert [line["level"] for line in server.log() if "gatepost verify" in line["event"]]
 
 
 def test_a_viewer_token(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from tools.office.web.pages import Pages, ago
 STEPS = 100
 ALARMS = 100
 ALARM_SHOWN_MS = 30 * 86_400_000
-ALARM_KINDS = ("login", "token", "code", "edge", "code_used")
 
 
 def install(app: FastAPI, office: Office, pages: Pages) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 TEXTS: dict[str, tuple[str, str]] = {
     "title": ("Gatepost 物业值守", "Gatepost office"),
-    "sites": ("小区", "Sites"),
     "site": ("小区", "Site"),
     "devices": ("设备", "Devices"),
     "device": ("设备", "Device"),
