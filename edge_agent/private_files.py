@@ -47,7 +47,7 @@ def check_user(folder: Path) -> None:
         try:
             name = pwd.getpwuid(owner).pw_name
         except KeyError:
-            name = f"#{owner}"
+            name = f"'#{owner}'"  # as sudo takes a number, and a shell leaves it
         raise ConfigError(str(folder), None, "", f"belongs to {name}; right is: sudo -u {name} gatepost ...")
 
 

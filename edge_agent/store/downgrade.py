@@ -35,7 +35,13 @@ def convert(source: Path, target: Path, version: int) -> int:
         newer = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
         connection = apsw.Connection(str(target))
         try:
-            again = _ahead(newer, version)
+            held = int(newer.pragma("user_version"))
+            if held > len(steps):
+                raise StoreError(
+                    f"the store is of version {held}, this program knows 1 to {len(steps)}: only a program that "
+                    "knows it can take it back"
+                )
+            again = _ahead(newer, held, version)
             connection.pragma("synchronous", "off")  # the caller syncs the whole file
             connection.pragma("auto_vacuum", INCREMENTAL)  # counts for a file that is still empty
             migrate(connection, steps[:version])
@@ -47,7 +53,7 @@ def convert(source: Path, target: Path, version: int) -> int:
                     connection.execute(
                         "UPDATE main.lane SET delivered = delivered - ? WHERE name = ?", (count, lane)
                     )
-                if TREE <= version < LEAVES_LAST <= int(newer.pragma("user_version")):
+                if TREE <= version < LEAVES_LAST <= held:
                     connection.execute(_LEAVES_FIRST)
             connection.execute("DETACH newer")
         finally:
@@ -58,9 +64,9 @@ def convert(source: Path, target: Path, version: int) -> int:
     return sum(again.values())
 
 
-def _ahead(newer: apsw.Connection, version: int) -> dict[str, int]:
+def _ahead(newer: apsw.Connection, held: int, version: int) -> dict[str, int]:
     """Events of each lane that an older version delivers again. Raises StoreError where it would lose refused rows."""
-    if not version < OUT_OF_ORDER <= int(newer.pragma("user_version")):
+    if not version < OUT_OF_ORDER <= held:
         return {}
     refused, _ = outbox.refusals(newer)
     if refused:

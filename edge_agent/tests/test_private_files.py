@@ -117,6 +117,9 @@ def test_root_leaves_nothing_where_another_user_works(tmp_path: Path) -> None:
     os.chown(tmp_path / "data", 65_534, 65_534)
     with pytest.raises(ConfigError, match="sudo -u nobody gatepost"):
         private_files.check_user(tmp_path / "data")
+    os.chown(tmp_path / "data", 4_242, 4_242)  # nobody of a name
+    with pytest.raises(ConfigError, match="sudo -u '#4242' gatepost"):
+        private_files.check_user(tmp_path / "data")
 
 
 @as_root

@@ -25,22 +25,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         begun = time.monotonic()
         folder = wanted.folder / str(seed)
         command = [sys.executable, "-m", "tools.cli", "simulate", "--folder", str(folder)]
-        done = subprocess.run(
-            [*command, "--seed", str(seed), "--once"],
-            capture_output=True,
-            text=True,
-            timeout=NIGHT_DEADLINE_S,
-            check=False,
-        )
-        well = done.returncode == 0
-        total = next((line for line in done.stdout.splitlines() if line.split()[:1] == ["all"]), "")
+        try:
+            done = subprocess.run(
+                [*command, "--seed", str(seed), "--once"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=NIGHT_DEADLINE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            said = (late.stdout or b"").decode(errors="replace")
+            said += f"\nnot finished in {NIGHT_DEADLINE_S} s"
+            well = False
+        else:
+            said = done.stdout
+            well = done.returncode == 0
+        total = next((line for line in said.splitlines() if line.split()[:1] == ["all"]), "")
         print(
             f"seed {seed}: {'all well' if well else 'NOT WELL'} in {time.monotonic() - begun:.0f} s  {total}",
             flush=True,
         )
         if not well:
             failed.append(seed)
-            print(done.stdout + done.stderr, flush=True)
+            print(said, flush=True)
     print(f"{wanted.nights} nights: " + (f"NOT WELL with seeds {failed}" if failed else "all well"))
     return 1 if failed else 0
 

@@ -132,6 +132,20 @@ async def test_refused_rows_are_never_taken_for_delivered(
     assert all_of(store)["refused"] == [tuple(refused)]
 
 
+async def test_a_store_of_a_newer_program_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = await small_site(tmp_path)
+    store = tmp_path / "data" / FILE_NAME
+    newest = len(schema_steps())
+    with apsw.Connection(str(store)) as connection:
+        connection.pragma("user_version", newest + 1)
+    before = all_of(store)
+    assert gatepost("downgrade", "--config", str(site.config_path), "--schema", str(newest)) == 2
+    assert f"version {newest + 1}" in capsys.readouterr().err
+    assert all_of(store) == before
+
+
 async def test_a_store_that_somebody_reads_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = await small_site(tmp_path)
     store = tmp_path / "data" / FILE_NAME
