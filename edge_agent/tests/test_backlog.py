@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from edge_agent.coverage import Coverage
-from edge_agent.daemon import Agent
 from edge_agent.errors import OfficeDeniedError, OfficeRefusedError, OfficeUnreachableError
 from edge_agent.store import outbox
 from edge_agent.store.database import Database
@@ -21,34 +20,12 @@ from edge_agent.sync.probe import Probe
 from edge_agent.sync.refusals import cut, of_rows
 from edge_agent.sync.sizing import FIRST_BYTES, LEAST_BYTES, SLOW_S, Sizing
 from edge_agent.sync.spans import MAX_AHEAD, Spans
-from edge_agent.sync.uploader import Uploader
-from edge_agent.tests.device import Device, PtyWire, sync
+from edge_agent.tests.backlog import complete, outage, uploader_of
+from edge_agent.tests.device import PtyWire, sync
 from edge_agent.tests.harness import Process, Site, until
 from edge_agent.tests.office import Office
 from edge_agent.tests.proxy import Proxy
 from edge_agent.timing import UNKNOWN_MS
-from gatelink import events
-
-
-def uploader_of(agent: Agent) -> Uploader:
-    assert agent.uploader is not None
-    return agent.uploader
-
-
-def complete(office: Office, device: Device) -> bool:
-    return office.of(device.device) == {seq: entry[2] for seq, entry in device.journal.items()}
-
-
-async def outage(site: Site, office: Office, count: int) -> PtyWire:
-    """A store with a backlog of `count` runs of one device, collected while the office is away."""
-    device, wire = site.devices[0], PtyWire(site.link)
-    for _ in range(count):
-        device.mint()
-    await office.stop()
-    async with site.agent() as agent:
-        await sync(device, wire, batch=2)
-        await until(lambda: agent.switchboard.sessions[7].acked_seq == count)
-    return wire
 
 
 async def test_a_live_event_overtakes_the_backlog_and_nothing_is_sent_twice(
@@ -104,87 +81,6 @@ async def test_a_kill_in_a_drain_with_rows_ahead_loses_and_doubles_nothing(tmp_p
     wire.close()
 
 
-async def test_a_refused_row_is_set_aside_and_taken_later(tmp_path: Path, office: Office) -> None:
-    site = Site(tmp_path, office=office.config(batch_rows=50))
-    wire = await outage(site, office, 100)
-    device = site.devices[0]
-    positions = [row.pos for row in site.rows() if row.device == 7 and row.items]
-    bad = {positions[3], positions[4], positions[-1]}
-    lost = {seq for row in site.rows() if row.pos in bad for seq in range(row.first_seq, row.last_seq + 1)}
-    office.refuses = set(bad)
-    await office.start()
-    async with site.agent() as agent:
-        uploader = uploader_of(agent)
-        await until(lambda: len(office.of(7)) == 100 - len(lost))
-        lane = uploader.lanes["normal"]
-        await until(lambda: not lane.under_way)
-        status = (await agent.reporter.snapshot())["office"]["refused"]
-        assert (status["rows"], status["first"]["pos"]) == (3, min(bad))
-        assert "is refused" in status["first"]["reason"]
-        device.mint()
-        await sync(device, wire)
-        await until(lambda: (7, 1, 101) in office.events)  # nothing waits behind them
-    async with site.agent() as agent:  # still refused
-        await until(lambda: uploader_of(agent).uploads >= 3)
-        assert set(range(1, 101)) - set(office.of(7)) == lost
-    office.refuses = set()  # mended
-    async with site.agent() as agent:
-        await until(lambda: complete(office, device))
-        await until(lambda: outbox.refusals(agent.database.writer)[0] == 0)
-    database = Database(tmp_path / "data")
-    lane_row = outbox.lanes(database.writer)["normal"]
-    assert lane_row.appended - lane_row.delivered <= 1  # its own STOPPED
-    database.close()
-    wire.close()
-
-
-async def test_fresh_rows_do_not_wait_behind_refused_ones_that_are_tried_again(
-    tmp_path: Path, office: Office
-) -> None:
-    site = Site(tmp_path, office=office.config())
-    wire = await outage(site, office, 120)
-    device = site.devices[0]
-    office.refuses = {row.pos for row in site.rows() if row.device == 7 and row.items}
-    assert len(office.refuses) == 60
-    await office.start()
-    async with site.agent() as agent:
-        await until(lambda: outbox.refusals(agent.database.writer)[0] == 60)
-    office.refuses = set()
-    office.delay_s = 0.1
-    async with site.agent() as agent:
-        await until(lambda: office.of(7))
-        device.mint()
-        await sync(device, wire)
-        await until(lambda: (7, 1, 121) in office.events)
-        assert len(office.of(7)) < 100, "the refused ones were tried first"
-        office.delay_s = 0
-        await until(lambda: complete(office, device))
-    wire.close()
-
-
-async def test_a_lane_that_has_nothing_to_send_is_well_again_when_the_trouble_is_over(
-    tmp_path: Path, office: Office
-) -> None:
-    """Its only row is one that the office goes on refusing."""
-    site = Site(tmp_path, office=office.config())
-    device, wire = site.devices[0], PtyWire(site.link)
-    office.refuses = set(range(1, 10_000))
-    async with site.agent() as agent:
-        device.mint(events.SOS, None)
-        await sync(device, wire)
-        await until(lambda: outbox.refused(agent.database.writer, "alarm", outbox.LAST_POS, 1))
-    await office.stop()
-    async with site.agent() as agent:
-        lane = uploader_of(agent).lanes["alarm"]
-        await until(lambda: lane.failures >= 2)
-        assert lane.error
-        await office.start()
-        await until(lambda: not lane.error, what=lane.error)
-        assert lane.failures == 0
-    assert not office.of(7)
-    wire.close()
-
-
 async def test_an_office_that_lets_this_edge_not_in_is_not_knocked_at(tmp_path: Path, office: Office) -> None:
     site = Site(tmp_path, office=office.config(probe_s=0.1))
     async with site.agent() as agent:
@@ -196,23 +92,6 @@ async def test_an_office_that_lets_this_edge_not_in_is_not_knocked_at(tmp_path: 
         uploader._reached.clear()
         await asyncio.gather(*(uploader._pause(0.3, OfficeUnreachableError("HTTP 503")) for _ in range(2)))
         assert uploader.probe.tries > before
-
-
-async def test_an_office_that_refuses_every_row_stops_the_lane_and_sets_little_aside(
-    tmp_path: Path, office: Office
-) -> None:
-    site = Site(tmp_path, office=office.config(batch_rows=100))
-    wire = await outage(site, office, 400)
-    office.refuses = set(range(1, 10_000))
-    await office.start()
-    async with site.agent() as agent:
-        await until(lambda: "is refused" in uploader_of(agent).lanes["normal"].error)
-        assert outbox.refusals(agent.database.writer)[0] <= 64
-        office.refuses = set()
-        await until(lambda: len(office.of(7)) >= 400 - 2 * 64)
-    async with site.agent():
-        await until(lambda: complete(office, site.devices[0]))
-    wire.close()
 
 
 async def test_uploads_are_compressed_and_an_older_office_gets_them_as_it_knows_them(
@@ -430,24 +309,6 @@ def test_spans_send_every_position_once_live_ones_ahead_and_stay_bounded(seed: i
     assert spans.next() == (head + 1, LAST_POS)
 
 
-def test_a_refusal_is_cut_down_to_the_row_that_it_names() -> None:
-    whole = part(90, 130, [100, 105, 110, 120], full=True, head=500)
-
-    def bounds(field: str, status: int = 422) -> list[tuple[int, int, list[int]]]:
-        error = OfficeRefusedError(status, field, "")
-        assert of_rows(error)
-        return [(p.first, p.through, [r.pos for r in p.rows]) for p in cut(whole, error)]
-
-    assert bounds("rows[1].items") == [(90, 100, [100]), (101, 105, [105]), (106, 130, [110, 120])]
-    assert bounds("rows[0]") == [(90, 100, [100]), (101, 130, [105, 110, 120])]
-    assert bounds("rows[3].mac8") == [(90, 110, [100, 105, 110]), (111, 130, [120])]
-    halves = [(90, 105, [100, 105]), (106, 130, [110, 120])]
-    assert bounds("rows[9]") == bounds("body", 413) == halves
-    assert not cut(whole._replace(rows=whole.rows[:1]), OfficeRefusedError(422, "rows[0]", ""))
-    for status, field in ((401, ""), (422, "edge"), (422, "rows"), (400, "rows[1]")):
-        assert not of_rows(OfficeRefusedError(status, field, ""))
-
-
 async def test_a_probe_counts_a_change_only() -> None:
     up = True
 
@@ -466,3 +327,21 @@ async def test_a_probe_counts_a_change_only() -> None:
     async with asyncio.timeout(5):
         await waiting
         await probe.back(away=True)
+
+
+def test_a_refusal_is_cut_down_to_the_row_that_it_names() -> None:
+    whole = part(90, 130, [100, 105, 110, 120], full=True, head=500)
+
+    def bounds(field: str, status: int = 422) -> list[tuple[int, int, list[int]]]:
+        error = OfficeRefusedError(status, field, "")
+        assert of_rows(error)
+        return [(p.first, p.through, [r.pos for r in p.rows]) for p in cut(whole, error)]
+
+    assert bounds("rows[1].items") == [(90, 100, [100]), (101, 105, [105]), (106, 130, [110, 120])]
+    assert bounds("rows[0]") == [(90, 100, [100]), (101, 130, [105, 110, 120])]
+    assert bounds("rows[3].mac8") == [(90, 110, [100, 105, 110]), (111, 130, [120])]
+    halves = [(90, 105, [100, 105]), (106, 130, [110, 120])]
+    assert bounds("rows[9]") == bounds("body", 413) == halves
+    assert not cut(whole._replace(rows=whole.rows[:1]), OfficeRefusedError(422, "rows[0]", ""))
+    for status, field in ((401, ""), (422, "edge"), (422, "rows"), (400, "rows[1]")):
+        assert not of_rows(OfficeRefusedError(status, field, ""))

@@ -6,7 +6,6 @@ The disk is a tmpfs of a few MiB where mounting is allowed (it says so if not, a
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ from edge_agent.tests.harness import OWN, Site, until
 from edge_agent.tests.office import Office
 from gatelink import cbor
 
-OLD = Path(__file__).parent / "databases"
 DISK_KIND = 86
 LIMITS = "[disk]\nreserve_mb = 2\nballast_mb = 1\n"
 
@@ -332,53 +330,6 @@ async def test_a_clock_that_is_wrong_at_first_deletes_nothing_too_early(
         assert abs(mark.at_ms - clock.now_ms()) < 60_000
         assert retention.prunable(store, clock.now_ms() - 30 * DAY_MS) == 0
     wire.close()
-
-
-def test_new_stores_give_space_back_and_old_ones_are_converted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database = Database(tmp_path / "new")
-    assert database.writer.pragma("auto_vacuum") == 2
-    database.close()
-    for name in ("large", "old"):
-        (tmp_path / name).mkdir()
-        shutil.copy(OLD / "v4.sqlite", tmp_path / name / "edge.sqlite")
-    monkeypatch.setattr("edge_agent.store.database.CONVERT_BYTES", 1_000)
-    database = Database(tmp_path / "large")
-    assert database.writer.pragma("auto_vacuum") == 0
-    assert retention.spare_pages(database.writer) == 0
-    database.close()
-    monkeypatch.undo()
-    database = Database(tmp_path / "old")
-    assert database.writer.pragma("auto_vacuum") == 2
-    assert database.writer.pragma("integrity_check") == "ok"
-    assert outbox.lanes(database.writer)["normal"].appended == 43
-    database.close()
-
-
-def test_a_conversion_that_the_disk_does_not_take_is_left_for_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(OLD / "v4.sqlite", tmp_path / "edge.sqlite")
-    monkeypatch.setattr("edge_agent.store.database.CONVERT_BYTES", 1_000)
-    Database(tmp_path).close()  # the newest schema, not converted
-    monkeypatch.undo()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The kernel refuses every write beyond: a VACUUM writes the whole file into the WAL.
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "edge.sqlite").stat().st_size // 2, limits[1]))
-    try:
-        database = Database(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert database.writer.pragma("auto_vacuum") == 0
-    assert database.writer.pragma("integrity_check") == "ok"
-    with transaction(database.writer):
-        devices.set_meta(database.writer, "after", 1)
-    database.close()
-    database = Database(tmp_path)
-    assert database.writer.pragma("auto_vacuum") == 2
-    assert devices.meta(database.writer, "after") == 1
-    database.close()
 
 
 def test_what_is_done_about_the_room() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from edge_agent.down_piv import BLOCK, DownCounter
 from edge_agent.entries import Job
 from edge_agent.errors import ConfigError, StoreError
-from edge_agent.store import devices, outbox, wal
+from edge_agent.store import devices, outbox, retention, wal
 from edge_agent.store.database import Database, migrate, schema_steps, transaction
 from edge_agent.tests.device import PtyWire, UdpWire, sync
 from edge_agent.tests.harness import OWN, Process, Site, until
@@ -268,3 +269,50 @@ def test_the_store_is_its_owners_from_its_first_moment(tmp_path: Path) -> None:
         assert seen == [0o600]
     finally:
         os.umask(before)
+
+
+def test_new_stores_give_space_back_and_old_ones_are_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "new")
+    assert database.writer.pragma("auto_vacuum") == 2
+    database.close()
+    for name in ("large", "old"):
+        (tmp_path / name).mkdir()
+        shutil.copy(OLD / "v4.sqlite", tmp_path / name / "edge.sqlite")
+    monkeypatch.setattr("edge_agent.store.database.CONVERT_BYTES", 1_000)
+    database = Database(tmp_path / "large")
+    assert database.writer.pragma("auto_vacuum") == 0
+    assert retention.spare_pages(database.writer) == 0
+    database.close()
+    monkeypatch.undo()
+    database = Database(tmp_path / "old")
+    assert database.writer.pragma("auto_vacuum") == 2
+    assert database.writer.pragma("integrity_check") == "ok"
+    assert outbox.lanes(database.writer)["normal"].appended == 43
+    database.close()
+
+
+def test_a_conversion_that_the_disk_does_not_take_is_left_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(OLD / "v4.sqlite", tmp_path / "edge.sqlite")
+    monkeypatch.setattr("edge_agent.store.database.CONVERT_BYTES", 1_000)
+    Database(tmp_path).close()  # the newest schema, not converted
+    monkeypatch.undo()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The kernel refuses every write beyond: a VACUUM writes the whole file into the WAL.
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "edge.sqlite").stat().st_size // 2, limits[1]))
+    try:
+        database = Database(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert database.writer.pragma("auto_vacuum") == 0
+    assert database.writer.pragma("integrity_check") == "ok"
+    with transaction(database.writer):
+        devices.set_meta(database.writer, "after", 1)
+    database.close()
+    database = Database(tmp_path)
+    assert database.writer.pragma("auto_vacuum") == 2
+    assert devices.meta(database.writer, "after") == 1
+    database.close()

@@ -18,14 +18,11 @@ from edge_agent.daemon import Agent
 from edge_agent.errors import OfficeUnreachableError
 from edge_agent.sync import wire as sync_wire
 from edge_agent.sync.backoff import Backoff
+from edge_agent.tests.backlog import complete
 from edge_agent.tests.device import Device, PtyWire, sync
 from edge_agent.tests.harness import OWN, Site, until
 from edge_agent.tests.office import Office
 from gatelink import events
-
-
-def complete(office: Office, device: Device) -> bool:
-    return office.of(device.device) == {seq: entry[2] for seq, entry in device.journal.items()}
 
 
 def minted(site: Site, count: int) -> Device:
