@@ -219,7 +219,8 @@ class Store(Protocol):
     def take(self, batch: Batch, stored_ms: int, public_key: bytes | None = None) -> Taken:
         """Store a batch in one transaction, on the disk when this returns. Raises StoreError: nothing was done.
 
-        public_key: whose signature came with it. Raises RequestError when its edge may not send, or only signed.
+        public_key: whose signature came with it. Raises RequestError when its edge may not send, or only signed, or
+        when the site would have more than batch.MAX_DEVICES devices.
         """
 
     def check(self, site_key: int, device: int, chain: Chain, now_ms: int, limit: int) -> bool:

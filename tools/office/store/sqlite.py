@@ -11,9 +11,9 @@ import apsw
 from edge_agent.integrity.statement import Answer
 from edge_agent.store import wal
 from tools.office import intervals
-from tools.office.batch import Batch, Run
+from tools.office.batch import MAX_DEVICES, Batch, Run
 from tools.office.chain import Chain
-from tools.office.errors import StoreError
+from tools.office.errors import RequestError, StoreError
 from tools.office.head import Statement
 from tools.office.intervals import Span
 from tools.office.items import EventRow
@@ -192,11 +192,17 @@ class _Intake:
 
     def _note_devices(self) -> None:
         seen = sorted({run.device for run in self._batch.runs} | {note.device for note in self._batch.notes})
+        before = self._db.total_changes()
         self._db.executemany(
             "INSERT INTO device (site, device, edge) VALUES (?1, ?2, ?3)"
             " ON CONFLICT DO UPDATE SET edge = ?3 WHERE edge <> ?3",
             [(self._site, device, self._batch.edge) for device in seen],
         )
+        if self._db.total_changes() != before:
+            # Every page goes over all devices: an edge that invents them must not keep the office from others.
+            count = self._db.execute("SELECT count(*) FROM device WHERE site = ?", (self._site,)).get
+            if int(str(count)) > MAX_DEVICES:
+                raise RequestError("devices", f"a site has at most {MAX_DEVICES:,} devices here")
         # An older batch may come after a younger one: what was known last stands.
         self._db.executemany(
             "UPDATE device SET role = coalesce(?3, role), name = ?4, firmware = coalesce(?5, firmware),"

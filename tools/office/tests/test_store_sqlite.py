@@ -10,7 +10,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tools.office.errors import StoreError
+from tools.office.batch import MAX_DEVICES
+from tools.office.errors import RequestError, StoreError
 from tools.office.store.base import Code, Store
 from tools.office.store.sqlite import VERSION, SqliteStore
 from tools.office.tests.edges_suite import EdgesSuite
@@ -112,4 +113,20 @@ def test_version_3_knew_no_edges(tmp_path: Path) -> None:
     key = store.site_key("lakeside")
     store.edges.make_code(key, "pi-1", Code(bytes(32), b"", 2_000), 1_000)
     assert store.edges.redeem(key, "pi-1", bytes(32), b"k" * 32, 1_500, "here").outcome == "done"
+    store.close()
+
+
+def test_an_edge_that_invents_devices_comes_to_an_end(tmp_path: Path) -> None:
+    """Pages go over all devices of all sites; what is refused leaves nothing, and what is known goes on."""
+    store = SqliteStore(tmp_path)
+    known = Device(101)
+    known.work(20)
+    invented = {number: [1, "x", None, None, None] for number in range(1_000, 1_000 + MAX_DEVICES - 1)}
+    take(store, known.rows(1, 10), devices=invented)
+    assert len(store.devices()) == MAX_DEVICES
+    with pytest.raises(RequestError, match="devices: a site has at most 4,096 devices"):
+        take(store, known.rows(11, 20), devices={7: [1, "x", None, None, None]})
+    assert state(store, known).stored == 10
+    take(store, known.rows(11, 20), devices={1_000: [1, "y", None, None, None]})
+    exact(store, known)
     store.close()
