@@ -15,12 +15,14 @@ from edge_agent.errors import ConfigError, EnrolmentError
 from edge_agent.identity import Identity, load_or_make
 from edge_agent.one_time_code import Ticket, parse
 from edge_agent.pinning import PIN_BYTES, Pins
+from edge_agent.sync import wire
 from edge_agent.toml_file import TomlFile
 
 FILE_NAME = "office.toml"
 VERSION = 1
 TIMEOUT_S = 30.0
 MAX_ANSWER = 16_384
+LATEST_MS = 1 << 47
 MAX_PINS = 2  # the present one and the one announced for later
 HEAD = "# Written by `gatepost edge enrol`: the office that knows this edge's key (identity.key beside this file).\n"
 
@@ -55,7 +57,7 @@ _KEYS = (
     Key("site", REQUIRED, site_id, "the site"),
     Key("edge", REQUIRED, site_id, "this edge's id"),
     Key("pins", REQUIRED, _pins, "SHA-256 of the public key of the office's certificate"),
-    Key("enrolled_ms", REQUIRED, whole(0, 1 << 47), "when, ms since 1970"),
+    Key("enrolled_ms", REQUIRED, whole(0, LATEST_MS), "when, ms since 1970"),
 )
 
 
@@ -170,8 +172,8 @@ async def enrol(ticket: Ticket, identity: Identity) -> Enrolled:
             raise EnrolmentError(f"the office refused: {said}")
         if (found["v"], found["site"], found["edge"]) != (VERSION, ticket.site, ticket.edge):
             raise EnrolmentError("the office's answer is for another edge")
-        enrolled_ms = int(found["enrolled_ms"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        enrolled_ms = wire.whole(found["enrolled_ms"], LATEST_MS)
+    except wire.SENSELESS as error:
         raise _odd(ticket, status) from error
     return Enrolled(ticket.url, ticket.site, ticket.edge, (pins.seen,) if pins.seen else (), enrolled_ms)
 

@@ -377,7 +377,10 @@ async def test_an_answer_in_pieces_is_an_answer() -> None:
     made = Identity(Ed25519PrivateKey.generate())
     pieces = [told[:10], told[10:30], told[30:]]
     assert (await enrolment.enrol(ticket, made)).enrolled_ms == 5
-    pieces = [told, b" " * enrolment.MAX_ANSWER]
-    with pytest.raises(EnrolmentError, match="not as an office does"):
-        await enrolment.enrol(ticket, made)
+    endless = [told, b" " * enrolment.MAX_ANSWER]
+    late = [told.replace(b"5", number) for number in (b"1e999", b"%d" % (1 << 48))]
+    for senseless in (endless, late[:1], late[1:], [b"[" * 10_000]):
+        pieces = senseless
+        with pytest.raises(EnrolmentError, match="not as an office does"):
+            await enrolment.enrol(ticket, made)
     server.close()
