@@ -85,7 +85,7 @@ def add_routes(app: web.Application, control: Control) -> None:
         """POST: a release (CBOR) for this device; DELETE: no more of it."""
         try:
             device = int(request.match_info["device"])
-            found = unpack(await body_of(request, MAX_BODY)) if request.method == "POST" else None
+            found = unpack(await _release(request)) if request.method == "POST" else None
             await control.update(device, found)
         except ReleaseError as refusal:
             return error(400, "", str(refusal))
@@ -113,3 +113,11 @@ async def _body(request: web.Request) -> object:
         return json.loads(await body_of(request) or b"{}")
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+async def _release(request: web.Request) -> bytes:
+    """A release is longer than what else is sent here. Raises ReleaseError."""
+    try:
+        return await body_of(request, MAX_BODY)
+    except web.HTTPRequestEntityTooLarge as error:
+        raise ReleaseError(f"longer than {MAX_BODY:,} bytes") from error
