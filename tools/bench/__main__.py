@@ -20,6 +20,7 @@ PARTS = (
     "drain",
     "rivals",
     "compare",
+    "powercut",
     "keys",
     "integrity",
     "clock",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tools.bench.compare.handover import Handover, Packets
 from tools.bench.compare.mosquitto import event_of
 from tools.bench.compare.mqtt import text
 from tools.bench.compare.script import DEVICES, Count, Event, count, events, scenarios
@@ -49,3 +50,22 @@ def test_the_outages_of_the_script() -> None:
     assert [one.name for one in scenarios()] == [
         "no fault", "refused 25 s", "half-open 25 s", "half-open 25 s + SIGKILL", "SIGKILL", "acks lost 3 s",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000])
+def test_a_handover_is_the_readers_acknowledgement(size: int) -> None:
+    taken: dict[Event, float] = {}
+    handover = Handover(1, taken)
+    topic, body = b"events/d1", text(A2).encode()
+    publish = len(topic).to_bytes(2, "big") + topic + b"\x01\x02" + b"\x00" + body + b" " * 100
+    down = b"\x32" + bytes([len(publish) & 127 | 128, len(publish) >> 7]) + publish + b"\xd0\x00"
+    packets, under_way = Packets(), {}
+    found = [each for at in range(0, len(down), size) for each in packets.feed(down[at : at + size])]
+    assert found == [(3, publish), (13, b"")]
+    for kind, content in found:
+        handover.note(kind, content, under_way)
+    assert not taken
+    handover.note(4, b"\x01\x03", under_way)
+    assert not taken
+    handover.note(4, b"\x01\x02\x00\x00", under_way)
+    assert list(taken) == [A2]

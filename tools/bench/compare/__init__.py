@@ -1,8 +1,9 @@
 """Part `compare`: the same events with the same outages through Gatepost and what a user might take instead.
 
 6,000 events at 100/s; while they happen, the line to the office or the site's processes fail as script.py says. The
-systems run side by side, one scenario after the other. Counted at the office: lost, doubled, reordered; and how long
-the rest took, peak memory and bytes written at the site. Peers are fetched on demand into build/peers.
+systems run side by side, one scenario after the other (redis and NATS 2.9 in one alone: the site is killed). Counted at
+the office: lost, doubled, reordered; and how long the rest took, peak memory and bytes written at the site. Peers are
+fetched on demand into build/peers.
 GATEPOST_COMPARE_EVENTS=1500 makes it shorter.
 """
 
@@ -24,8 +25,9 @@ from tools.bench import packages
 from tools.bench.compare import script
 from tools.bench.compare.gatepost import Gatepost
 from tools.bench.compare.mosquitto import Mosquitto
-from tools.bench.compare.nats import Nats
+from tools.bench.compare.nats import Nats, Nats29
 from tools.bench.compare.peer import Peer
+from tools.bench.compare.redis import Redis, RedisEverySecond
 from tools.bench.compare.script import Event, Scenario
 from tools.bench.compare.thingsboard import Thingsboard
 from tools.bench.rows import Row, at_most
@@ -38,6 +40,7 @@ DRAIN_S = 600.0
 QUIET_S = 200.0  # nothing new for so long, with the line in order: lost (a keepalive of 120 s notices after 180)
 DEAD_S = 1.0
 PEERS: tuple[Callable[[Path], Peer], ...] = (Gatepost, Mosquitto, Nats, Thingsboard)
+KILLED: tuple[Callable[[Path], Peer], ...] = (Nats29, Redis, RedisEverySecond)  # where the site alone is killed
 SCRATCH = packages.FOLDER / "runs"
 
 
@@ -127,7 +130,7 @@ async def _play_all(scenario: Scenario) -> list[tuple[str, Result | str]]:
         except (packages.MissingError, RuntimeError) as error:
             return name, str(error)
 
-    return await asyncio.gather(*(one(make) for make in _chosen()))
+    return await asyncio.gather(*(one(make) for make in _chosen(scenario)))
 
 
 def _empty(name: str) -> Path:
@@ -137,19 +140,21 @@ def _empty(name: str) -> Path:
     return folder
 
 
-def _chosen() -> list[Callable[[Path], Peer]]:
-    return [make for make in PEERS if ONLY.lower() in str(getattr(make, "name", "")).lower()]
+def _chosen(scenario: Scenario) -> list[Callable[[Path], Peer]]:
+    peers = PEERS if scenario.line or scenario.kill_s is None else PEERS + KILLED
+    return [make for make in peers if ONLY.lower() in str(getattr(make, "name", "")).lower()]
 
 
 def run() -> list[Row]:
     """Every scenario with every peer that can be had."""
-    for make in _chosen():
+    scenarios = script.scenarios(script.OUTAGE_S * min(EVENTS / 6000, 1))
+    for make in sorted({make for scenario in scenarios for make in _chosen(scenario)}, key=str):
         print(f"bench: {getattr(make, 'name', '')}: {getattr(make, 'settings', '')}", file=sys.stderr, flush=True)
     rows: list[Row] = []
     table = Table(title=f"{EVENTS:,} events at {script.RATE:g}/s, counted at the office")
     for heading in ("fault", "system", "lost", "doubled", "reordered", "drained after s", "peak MiB", "written KiB"):
         table.add_column(heading, justify="left" if heading in ("fault", "system") else "right")
-    for scenario in script.scenarios(script.OUTAGE_S * min(EVENTS / 6000, 1)):
+    for scenario in scenarios:
         print(f"bench: {scenario.name} ...", file=sys.stderr, flush=True)
         for name, result in asyncio.run(_play_all(scenario)):
             if isinstance(result, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import hashlib
 import sys
 import time
 from contextlib import ExitStack
@@ -26,9 +26,10 @@ SITE_NUMBER = 100  # the script's device 1 is 101 here
 class Sender:
     """A device on UDP: a live event at once, what is not acknowledged in time again, in batches."""
 
-    def __init__(self, device: Device, wire: UdpWire) -> None:
+    def __init__(self, device: Device, wire: UdpWire, acked: dict[Event, float]) -> None:
         self.device = device
         self._wire = wire
+        self._acked = acked
         self._heard_s = time.monotonic()
         self._task = asyncio.create_task(self._run())
 
@@ -70,7 +71,8 @@ class Sender:
     def _hear(self, frame: bytes) -> None:
         before = self.device.acked
         self.device.take(frame)
-        if self.device.acked > before:
+        for seq in range(before + 1, self.device.acked + 1):
+            self._acked[Event(self.device.device - SITE_NUMBER, seq)] = time.time()
             self._heard_s = time.monotonic()
 
 
@@ -79,15 +81,20 @@ class Gatepost:
 
     name = "Gatepost"
     settings = "as it comes (SQLite FULL, ack after commit), timeout_s 5"
+    disk = "edge"
 
     def __init__(self, folder: Path) -> None:
+        self.wrap: list[str] = []
+        self.senders = tuple(range(1, DEVICES + 1))
+        self.acked: dict[Event, float] = {}
         self._folder = folder
         self._office = ExitStack()
         self._site: list[Process] = []
-        self._devices: list[Sender] = []
+        self._devices: dict[int, Sender] = {}
         self._udp = free_udp_port()
         self._token = ""
-        self._keys = [secrets.token_bytes(32) for _ in range(DEVICES)]
+        # The same in every run: an agent that goes on with a store knows its devices.
+        self._keys = {n: hashlib.sha256(b"compare %d" % n).digest() for n in range(1, DEVICES + 2)}
 
     async def start_office(self) -> int:
         """The office server with one site."""
@@ -101,7 +108,7 @@ class Gatepost:
         keys.write_text(
             "".join(
                 f'[[device]]\nid = {SITE_NUMBER + n}\nrole = "tag"\nlink_key = "{key.hex()}"\n'
-                for n, key in enumerate(self._keys, 1)
+                for n, key in self._keys.items()
             )
         )
         keys.chmod(0o600)
@@ -114,20 +121,21 @@ class Gatepost:
             f'[[port]]\nkind = "udp"\nlisten = "127.0.0.1:{self._udp}"\n'
         )
         path.chmod(0o600)
-        command = [sys.executable, "-m", "tools.cli", "edge", "run", "--config", str(path)]
+        command = [*self.wrap, sys.executable, "-m", "tools.cli", "edge", "run", "--config", str(path)]
         self._site.append(Process(command, self._folder / "edge.log", Path.cwd()))
         await self._site[-1].answers(status)
         if not self._devices:
-            for n, key in enumerate(self._keys, 1):
-                self._devices.append(Sender(Device(SITE_NUMBER + n, key), await UdpWire.to(self._udp)))
+            for n in self.senders:
+                device = Device(SITE_NUMBER + n, self._keys[n])
+                self._devices[n] = Sender(device, await UdpWire.to(self._udp), self.acked)
 
     def feed(self, event: Event) -> None:
         """One more event on a device."""
-        self._devices[event.device - 1].mint()
+        self._devices[event.device].mint()
 
     def unacknowledged(self) -> int:
         """What the devices still hold."""
-        return sum(device.pending for device in self._devices)
+        return sum(device.pending for device in self._devices.values())
 
     async def received(self) -> list[Event]:
         """Each device's history as the office gives it to readers; the edge's own events are not counted."""
@@ -151,7 +159,7 @@ class Gatepost:
     async def stop(self) -> None:
         """Ends all."""
         try:
-            for device in self._devices:
+            for device in self._devices.values():
                 device.stop()
         finally:
             for process in self._site:

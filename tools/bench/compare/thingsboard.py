@@ -11,6 +11,7 @@ from typing import Any
 
 from tools.bench import packages
 from tools.bench.compare import mqtt
+from tools.bench.compare.handover import Handover
 from tools.bench.compare.peer import Process
 from tools.bench.compare.script import Event
 
@@ -45,8 +46,12 @@ class Thingsboard(mqtt.Site):
         " the bridge, read with a persistent session"
     )
 
+    disk = "data"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self._told = {}  # by the broker; what counts is what the gateway took over
+        self._handover: Handover | None = None
         self._packages = packages.python_packages("thingsboard", "thingsboard-gateway", "setuptools<81")
 
     async def start_office(self) -> int:
@@ -56,14 +61,16 @@ class Thingsboard(mqtt.Site):
     async def start_site(self, line_port: int) -> None:
         """The gateway; the broker that the devices publish to goes on while it is killed."""
         if not self._site:  # the broker goes on while the gateway is killed
-            broker = mqtt.broker(self._command, self._folder, "site", self._port)
+            broker = mqtt.broker(self._command, self._folder, "site", self._port, mqtt.EVERY_CHANGE)
             self._others.append(broker)
             await broker.answers(self._port)
+            self._handover = Handover(self._port, self.acked)
+            await self._handover.start()
         self._configure(line_port)
         ready = self._folder / "gateway.log"
         self._site.append(
             Process(
-                [sys.executable, "-c", "from thingsboard_gateway.tb_gateway import main; main()"],
+                [*self.wrap, sys.executable, "-c", "from thingsboard_gateway.tb_gateway import main; main()"],
                 ready,
                 self._folder,
                 {"PYTHONPATH": str(self._packages), "TB_GW_CONFIG_DIR": f"{self._folder}/config/", **OFFLINE},
@@ -71,7 +78,13 @@ class Thingsboard(mqtt.Site):
         )
         if self._publisher is None:
             await self._reading()
-            self._publisher = mqtt.Publisher(self._port)
+            self._publish()
+
+    async def stop(self) -> None:
+        """Ends all."""
+        await super().stop()
+        if self._handover is not None:
+            await self._handover.stop()
 
     async def _reading(self) -> None:
         """Returns when the gateway has subscribed: what is published before nobody keeps. Raises RuntimeError."""
@@ -82,6 +95,7 @@ class Thingsboard(mqtt.Site):
             await asyncio.sleep(0.1)
 
     def _configure(self, line_port: int) -> None:
+        assert self._handover is not None
         folder = self._folder / "config"
         folder.mkdir(exist_ok=True)
         (self._folder / "data").mkdir(exist_ok=True)
@@ -105,7 +119,7 @@ class Thingsboard(mqtt.Site):
         }  # fmt: skip
         connector = {
             "broker": {
-                "host": "127.0.0.1", "port": self._port, "clientId": "gateway", "version": 5,
+                "host": "127.0.0.1", "port": self._handover.port, "clientId": "gateway", "version": 5,
                 "cleanSession": False, "cleanStart": False, "sessionExpiryInterval": 3600,
                 "maxMessageNumberPerWorker": 10, "maxNumberOfWorkers": 1, "security": {"type": "anonymous"},
             },
