@@ -161,10 +161,11 @@ def test_a_file_emptied_and_written_anew_is_on_the_disk_when_it_is_closed(tmp_pa
     ran = Ran(
         tmp_path,
         "fd = make('a', os.O_TRUNC); os.write(fd, b'new'); now(); os.close(fd); now()",
-        {"a": b"old"},
+        {"a": b"old, longer"},
     )
-    assert ran.cut(0) == {"a": b"old"}
+    assert ran.cut(0) == {"a": b"old, longer"}
     assert ran.cut(0, later_s=COMMIT_S) == {"a": b""}
+    assert styles(ran, 0) == {(("a", left),) for left in (b"old, longer", b"", b"new")}
     assert ran.cut(1) == {"a": b"new"}
 
 
