@@ -73,7 +73,7 @@ class File:
         return bytes(left)
 
 
-def _put(target: bytearray, at: int, data: bytes) -> None:
+def _put(target: bytearray, at: int, data: bytes | bytearray) -> None:
     if data:
         if len(target) < at:
             target.extend(bytes(at - len(target)))

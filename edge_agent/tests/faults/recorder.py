@@ -78,7 +78,7 @@ class Recorded(apsw.VFSFile):
         if self._recorder.sync_fails():
             self._recorder.note(FAILED, self._name)
             error = apsw.IOError("a sync that was made to fail")
-            error.extendedresult = apsw.SQLITE_IOERR_FSYNC
+            error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined] # apsw's stubs lack it
             raise error
         super().xSync(flags)
         self._recorder.note(SYNC, self._name)  # behind it: a promise can't rest on a sync that is still under way
@@ -108,5 +108,5 @@ def install(log: str, fail: int, seed: int) -> Recorder:
             recorder.note(PROMISE, int(device), account["complete_to"])
         return receipt
 
-    Office.take = taken  # type: ignore[method-assign,assignment]
+    Office.take = taken  # type: ignore[method-assign]
     return recorder
