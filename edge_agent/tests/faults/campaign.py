@@ -7,7 +7,7 @@ import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +21,8 @@ STEPS = 20 if SOAK else 6
 COUNTS = 2 if SOAK else 1
 STOP_S = 60.0
 LANES = 2  # estates that are hurt at the same time
+SCRIPTS = 5
+TRIES = 3  # a start's and a stop's length vary a little: so often is a boundary tried that was not reached
 
 Boundary = tuple[str, Call, int]
 
@@ -33,6 +35,14 @@ async def script(made: Estate) -> None:
     made.mint(4)
     await made.sync(batch=3)
     await made.drained()
+
+
+async def lived(made: Estate, reached: Callable[[], bool]) -> None:
+    """Script after script until it is reached: how many calls one makes varies with what shares a commit."""
+    for _ in range(SCRIPTS):
+        await script(made)
+        if reached():
+            return
 
 
 async def restarted(made: Estate) -> Child:

@@ -20,12 +20,14 @@ from edge_agent.tests.faults.campaign import (
     RUN,
     START,
     STOP,
+    TRIES,
     Boundary,
     Campaign,
     all_of,
     campaign,
     counted,
     gated,
+    lived,
     restarted,
     sample,
     script,
@@ -76,7 +78,7 @@ async def fail_at(at: Campaign, fault: Fault, ends: Counter[str]) -> bool:
         await restarted(made)
         await script(made)
     else:
-        going = asyncio.create_task(script(made))
+        going = asyncio.create_task(lived(made, lambda: child.ended.done() or tracer.injected() > 0))
         enough = LASTING if lasting else 1_000_000
         await until(lambda: going.done() or child.ended.done() or tracer.injected() >= enough, 60, "nothing happens")
         made.lost_at_edge(at.tally)
@@ -131,7 +133,12 @@ async def test_at_every_call_that_writes(tmp_path: Path) -> None:
     async def all_at(at: Campaign, faults: Sequence[Fault]) -> None:
         for fault in faults:
             try:
-                at.reached["hit" if await fail_at(at, fault, ends) else "not reached"] += 1
+                for _ in range(TRIES):
+                    if await fail_at(at, fault, ends):
+                        at.reached["hit"] += 1
+                        break
+                else:
+                    at.reached["not reached"] += 1
             except (AssertionError, TimeoutError) as error:
                 raise AssertionError(f"seed {SEED}, {fault}: {error}") from error
 
@@ -154,5 +161,5 @@ async def test_at_every_call_that_writes(tmp_path: Path) -> None:
         f"no space and I/O errors at write calls: {reached['hit']} faults at {len(every)} calls "
         f"({reached['not reached']} not reached; {told})"
     )
-    assert reached["hit"] >= len(faults) * 3 // 4
+    assert reached["hit"] >= len(faults) * 9 // 10
     assert RUN in {fault[0][0] for fault in faults}

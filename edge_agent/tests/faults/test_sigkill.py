@@ -20,12 +20,14 @@ from edge_agent.tests.faults.campaign import (
     LANES,
     START,
     STOP,
+    TRIES,
     Boundary,
     Campaign,
     all_of,
     campaign,
     counted,
     gated,
+    lived,
     restarted,
     sample,
     script,
@@ -39,7 +41,6 @@ pytestmark = pytest.mark.soak
 
 QUICK = 48  # boundaries
 MOMENTS = 500 if SOAK else 25
-TRIES = 3  # a phase's length varies a little: so often is a boundary tried that was not reached
 DEADLINE_S = 4 * 3600 if SOAK else 600
 
 
@@ -63,7 +64,7 @@ async def kill_at(at: Campaign, boundary: Boundary) -> bool:
     if phase == STOP:
         await at.stop(child)
     else:
-        going = asyncio.create_task(script(made))
+        going = asyncio.create_task(lived(made, child.ended.done))
         await asyncio.wait({going, child.ended}, return_when=asyncio.FIRST_COMPLETED)
     made.lost_at_edge(at.tally)
     await tracer.detach()
