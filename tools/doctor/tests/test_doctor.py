@@ -3,109 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import json
 import os
-import pwd
 import shutil
 import socket
-import ssl
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edge_agent import config as configuration
-from edge_agent import enrolment, own_events
+from edge_agent import own_events
 from edge_agent.config import PortConfig
-from edge_agent.pinning import pin_of
 from edge_agent.tests.device import PtyWire
 from edge_agent.tests.harness import Process, Site, until
 from tools import cli, restore
-from tools.doctor import gather_machine, gather_site, judge, texts
-from tools.doctor.finding import Finding
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def doctor(site: Site, *more: str, lang: str = "C.UTF-8") -> tuple[int, str]:
-    """A process of its own, as people run it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.cli", "doctor", "--config", str(site.config_path), *more],
-        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protocol'}", "LC_ALL": lang, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-    assert done.stderr == ""
-    return done.returncode, done.stdout
-
-
-def findings(site: Site) -> dict[str, dict[str, Any]]:
-    code, said = doctor(site, "--json")
-    value = json.loads(said)
-    assert ("ok", "warning", "fault").index(value["level"]) == code
-    found: dict[str, dict[str, Any]] = {}
-    for one in value["findings"]:
-        # The worst of a check's findings.
-        if one["check"] not in found or one["level"] == "fault":
-            found[one["check"]] = one
-    return found
-
-
-class Answers(BaseHTTPRequestHandler):
-    """An office's /healthz; its clock may be another one."""
-
-    ahead_s = 0
-    status = 200
-
-    def do_GET(self) -> None:
-        self.send_response_only(type(self).status if self.path == "/healthz" else 404)
-        at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=type(self).ahead_s)
-        self.send_header("Date", at.strftime("%a, %d %b %Y %H:%M:%S GMT"))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-@contextmanager
-def answering(tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    Answers.ahead_s, Answers.status = 0, 200
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+from tools.doctor import gather_machine, gather_site
+from tools.doctor.tests.answering import answering, to
+from tools.doctor.tests.asking import doctor, findings
 
 
 def leave(wire: PtyWire) -> None:
     """This process holds the line's other end only."""
     os.close(wire.slave)
     wire.slave = os.open(os.devnull, os.O_RDONLY)
-
-
-def to(url: str, **more: str) -> str:
-    lines = "".join(f'{key} = "{value}"\n' for key, value in more.items())
-    return f'[office]\nurl = "{url}"\ntoken = "a-token-for-tests"\n{lines}'
 
 
 async def test_a_healthy_site_with_its_agent_at_work(tmp_path: Path) -> None:
@@ -303,136 +225,6 @@ async def test_what_is_plugged_into_a_dock(tmp_path: Path) -> None:
     assert gather_machine.ports([config._replace(match=(f"{tmp_path}/none*",))], None) == []
     for wire in wires:
         wire.close()
-
-
-def certificate() -> tuple[x509.Certificate, bytes]:
-    """A certificate for 127.0.0.1 that nobody else signed, and PEM of it with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "office")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(
-        Encoding.PEM
-    )
-    return made, pem
-
-
-def test_the_way_to_the_office_step_by_step(tmp_path: Path) -> None:
-    def seen() -> list[Finding]:
-        return judge.office(gather_site.office(configuration.load(site.config_path)))
-
-    def key(url: str, **more: str) -> str:
-        site.write(office=to(url, **more))
-        return seen()[0].key
-
-    site = Site(tmp_path)
-    assert seen()[0].key == "office_none"
-    site.write(office="[office]\nprobe_s = 3\n")  # as in the example, before it is enrolled
-    assert seen()[0].key == "office_none"
-    assert key("http://no-such-name.invalid") == "office_name"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        assert key(f"http://127.0.0.1:{probe.getsockname()[1]}") == "office_connect"
-    with answering() as port:
-        assert key(f"http://127.0.0.1:{port}") == "office_plain"
-        Answers.ahead_s = 7_200
-        assert texts.sentence(seen()[1], "en") == "the office's clock is 7,200 s away"
-        Answers.status = 503
-        assert "HTTP 503" in texts.sentence(seen()[0], "en")
-        assert key(f"https://127.0.0.1:{port}") == "office_tls"  # it speaks no TLS
-    made, pem = certificate()
-    (tmp_path / "office.pem").write_bytes(pem)
-    (tmp_path / "ca.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(tmp_path / "office.pem")
-    with answering(tls) as port:
-        url = f"https://localhost:{port}"
-        assert key(url) == "office_tls"
-        assert key(url, ca_file="ca.pem") == "office"
-        # Enrolled: the pin counts, and nothing else.
-        (tmp_path / "data").mkdir(mode=0o700, exist_ok=True)
-        site.write()
-        for pin, expected in ((pin_of(made), "office"), (bytes(32), "office_pin")):
-            enrolment.save(tmp_path / "data", enrolment.Enrolled(url, "s1", "e1", (pin,), 1))
-            assert seen()[0].key == expected
-
-
-# Changing the user of a process or file is root's alone; CI runs as root and tries it.
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_root_looks_with_the_eyes_of_the_agents_user() -> None:
-    nobody = pwd.getpwnam("nobody")
-    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are root's alone
-        folder = Path(name)
-        site = Site(folder)
-        (folder / "data").mkdir(mode=0o700)
-        os.chown(folder / "data", nobody.pw_uid, nobody.pw_gid)
-        folder.chmod(0o755)
-        found = findings(site)
-        assert found["files"]["remedy"]["en"] == f"sudo chown nobody {folder / 'devices.toml'}"
-        assert found["config"]["level"] == "fault"
-        # And where it can't even get there.
-        folder.chmod(0o700)
-        found = findings(site)
-        assert found["files"]["remedy"]["en"] == f"sudo chown nobody {folder}"
-        assert found["config"]["level"] == "fault"
-
-
-# Root gives its rights up and asks, as a technician does who is not root.
-AS_USER = """
-import os, sys
-from tools import cli
-from tools.doctor import command
-os.setgroups([])
-os.setgid(int(sys.argv[1]))
-os.setuid(int(sys.argv[1]))
-sys.exit(cli.main(["doctor", "--json", "--config", sys.argv[2]]))
-"""
-
-
-def as_user(user: int, site: Site) -> dict[str, dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-c", AS_USER, str(user), str(site.config_path)],
-        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protocol'}", "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-    assert done.stderr == ""
-    return {one["check"]: one for one in json.loads(done.stdout)["findings"]}
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_what_the_one_who_asks_may_not_see() -> None:
-    nobody = pwd.getpwnam("nobody").pw_uid
-    stranger = max(entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid < 60_000) + 1  # has no name here
-    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are root's alone
-        folder = Path(name)
-        site, data = Site(folder), folder / "data"
-        folder.chmod(0o755)
-        data.mkdir(mode=0o700)
-        for path in (data, folder / "devices.toml"):
-            os.chown(path, stranger, stranger)
-        assert findings(site)["files"]["level"] == "ok"
-        # Somebody else than the agent's user gets no advice that would take the agent's rights away.
-        found = as_user(nobody, site)["files"]
-        assert found["text"]["en"] == f"{data} may not be looked at by user nobody"
-        assert found["remedy"]["en"].endswith(f"sudo gatepost doctor --config {site.config_path}")
-        site.config_path.chmod(0o600)
-        found = as_user(nobody, site)["config"]
-        assert found["text"]["en"] == f"{site.config_path} may not be looked at by user nobody"
-        site.config_path.chmod(0o644)
-        (data / "replaced-20261127T000000Z").mkdir(mode=0o700)  # root's
-        assert findings(site)["kept aside"]["key"] == "store_aside"
-        data.chmod(0o000)
-        found = findings(site)["files"]
-        assert found["text"]["en"] == f"{data} is closed even to {stranger}, whose it is"
-        data.chmod(0o700)
-        # What does not lie there yet is nobody's fault.
-        site.config_path.write_text(site.config_path.read_text().replace('"data"', '"not/yet"'))
-        assert "disk_not_tried" in {one["key"] for one in findings(site).values()}
 
 
 def test_a_raspberry_pi_with_a_tired_card(tmp_path: Path) -> None:

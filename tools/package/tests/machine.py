@@ -79,11 +79,10 @@ class Machine:
             env={**os.environ, "NAME": self.name, "WORK": str(work)},
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.__exit__)
             self.until(self._booted, BOOT_S, "the machine does not boot")
-        except BaseException:
-            self.__exit__()
-            raise
+            undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
