@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import apsw
 
 from edge_agent.entries import Job
+from edge_agent.errors import StoreClosedError
 from edge_agent.store import devices
 
 BLOCK = 1 << 16
@@ -35,9 +37,11 @@ class DownCounter:
         if not self._asked and self._reserved_to - self._next < BLOCK // 2 and self.submit is not None:
             self._asked = True
             target = self._reserved_to + BLOCK
-            self.submit(
-                Job(lambda connection: devices.set_meta(connection, NAME, target), lambda: self._got(target))
-            )
+            # The answers of the last commit take numbers, too: those that are reserved will do.
+            with contextlib.suppress(StoreClosedError):
+                self.submit(
+                    Job(lambda connection: devices.set_meta(connection, NAME, target), lambda: self._got(target))
+                )
         if self._next > min(self._reserved_to, _TOP):
             return None
         value = self._next

@@ -136,8 +136,9 @@ class Ingest:
         more = True
         while more:
             group, more = yield from self._gather()
-            if group:
-                yield from self._commit(group)
+            # After a group that was given up none may follow: its replay window and epoch would stand for the lost one.
+            if group and not (yield from self._commit(group)):
+                return
             self.turns += 1
 
     def _gather(self) -> Generator[Wait, list[Entry] | None, tuple[list[Entry], bool]]:
@@ -157,7 +158,8 @@ class Ingest:
             count += _events_in(entry)
         return group, True
 
-    def _commit(self, group: list[Entry]) -> Generator[Wait, list[Entry] | None, None]:
+    def _commit(self, group: list[Entry]) -> Generator[Wait, list[Entry] | None, bool]:
+        """False: it was given up."""
         plan = Plan(self._ledgers, self._next_pos, *self._own)
         plan.add_all(group)
         pause_s = RETRY_FIRST_S
@@ -172,13 +174,14 @@ class Ingest:
                 if failures == 1:
                     self._runner.call(self.on_stall, str(error))
             if (yield Wait(PAUSE, pause_s)) is None:
-                return
+                return False
             pause_s = min(pause_s * 2, RETRY_LAST_S)
         if failures:
             self._runner.call(self.on_stall, None)
         self._ledgers.update(plan.ledgers)
         self._next_pos = plan.next_pos
         self._runner.call(self._committed, plan, len(group))
+        return True
 
     def _apply(self, plan: Plan) -> None:
         connection: apsw.Connection = self._database.writer

@@ -136,6 +136,7 @@ class SimulatedWriter:
             self._send(None if self._abandoned else [])
 
     def _send(self, answer: list[Entry] | None) -> None:
+        given_up = answer is None and self._wait.what == PAUSE
         try:
             self._wait = self._work.send(answer)
             while self._wait.what == COMPANY:
@@ -146,7 +147,7 @@ class SimulatedWriter:
         except CrashedError:
             return
         if self._wait.what == ENTRIES or self._done.done():
-            self._edge.committed(self._group)
+            self._edge.committed([] if given_up else self._group)
             self._group = []
         if self._done.done() or self._life.dead:
             return

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import apsw
@@ -113,6 +114,13 @@ class Truth:
         if piv in self.taken.get(device, ()):
             self.wrong(f"frame {piv:010x} of device {device} is taken a second time")
         self.fresh.append((device, piv))
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """A frame is left with its device for want of room: it is accepted, and has no effect that lasts."""
+        before = len(self.fresh)
+        yield
+        del self.fresh[before:]
 
     def opened(self, connection: apsw.Connection) -> None:
         """An edge has found its store again after its end."""

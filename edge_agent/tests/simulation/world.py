@@ -7,7 +7,7 @@ import gc
 import logging
 import random
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from edge_agent import room, rotation
+from edge_agent.link import Session
 from edge_agent.own_events import CLOCK_STEP
 from edge_agent.tests.simulation import faults
 from edge_agent.tests.simulation.clock import LIFE, START_MS, VirtualLoop
@@ -309,6 +310,16 @@ class _Watched(cose.ReplayWindow):
             self.truth.accepts(piv)
 
 
+def _leave(truth: Truth) -> Callable[..., None]:
+    leave = Session._leave
+
+    def left(self: Session, *arguments: Any) -> None:
+        with truth.leaving():
+            leave(self, *arguments)
+
+    return left
+
+
 class _Secrets:
     """What rotation draws keys from."""
 
@@ -329,6 +340,7 @@ def simulated(world: World) -> Iterator[None]:
             # A look a second would be half of what a world costs.
             patch.object(room, "LOOK_S", ROOM_LOOK_S),
             patch.object(rotation, "secrets", _Secrets(world.rng)),
+            patch.object(Session, "_leave", _leave(world.truth)),
             patch.object(node, "print", lambda *_: None, create=True),  # what the device's console would say
         ):
             yield
