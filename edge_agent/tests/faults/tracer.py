@@ -51,8 +51,7 @@ def needs_strace() -> None:
     """Skips the test, and says so, where strace can't be used."""
     if why_not():
         print(f"faults: SKIPPED, NOTHING WAS TRIED: {why_not()}")
-        # Attaching is the machine's to allow (ptrace_scope, seccomp): without it no call can be made to fail.
-        pytest.skip(f"fault injection NOT RUN: {why_not()}")
+        pytest.skip(f"fault injection NOT RUN: {why_not()}")  # the machine may forbid to attach
 
 
 def threads(pid: int) -> list[int]:

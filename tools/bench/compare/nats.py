@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.bench import packages
 from tools.bench.compare.mqtt import text
-from tools.bench.compare.peer import Process
+from tools.bench.compare.peer import Process, end_all
 from tools.bench.compare.script import DEVICES, Event
 from tools.bench.office import free_port
 
@@ -153,15 +153,8 @@ class Nats:
 
     async def stop(self) -> None:
         """Ends all."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for client in (self._client, self._hub):
-            if client is not None:
-                await client.close()
-        for process in (*self._site, self._office):
-            if process is not None:
-                await process.end()
+        clients = (client.close() for client in (self._client, self._hub) if client is not None)
+        await end_all(self._tasks, clients, (*self._site, self._office))
 
 
 class NatsDefault(Nats):

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -106,3 +107,16 @@ class Process:
                 writer.close()
                 return
 
+
+async def end_all(
+    tasks: Sequence[asyncio.Task[None]], closing: Iterable[Awaitable[object]], processes: Iterable[Process | None]
+) -> None:
+    """Ends what a system has: what it does meanwhile, then its connections, then its processes."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for each in closing:
+        await each
+    for process in processes:
+        if process is not None:
+            await process.end()

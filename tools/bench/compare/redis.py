@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.bench import packages
 from tools.bench.compare.mqtt import text
-from tools.bench.compare.peer import Process
+from tools.bench.compare.peer import Process, end_all
 from tools.bench.compare.script import DEVICES, Event
 from tools.bench.office import free_port
 
@@ -121,14 +121,7 @@ class Redis:
 
     async def stop(self) -> None:
         """Ends all."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for client in self._clients:
-            await client.aclose()
-        for process in (*self._site, self._office):
-            if process is not None:
-                await process.end()
+        await end_all(self._tasks, (client.aclose() for client in self._clients), (*self._site, self._office))
 
 
 class RedisEverySecond(Redis):
