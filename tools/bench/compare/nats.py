@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.bench import packages
 from tools.bench.compare.mqtt import text
-from tools.bench.compare.peer import Process, end_all
+from tools.bench.compare.peer import START_S, Process, end_all
 from tools.bench.compare.script import DEVICES, Event
 from tools.bench.office import free_port
 
@@ -79,8 +79,12 @@ class Nats:
         if self._client is not None:
             return
         options = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5, "error_cb": _quiet}
-        self._client = await self._nats.connect(f"nats://127.0.0.1:{self._port}", **options)
-        self._hub = await self._nats.connect(f"nats://127.0.0.1:{self._hub_port}", **options)
+        try:
+            async with asyncio.timeout(START_S):
+                self._client = await self._nats.connect(f"nats://127.0.0.1:{self._port}", **options)
+                self._hub = await self._nats.connect(f"nats://127.0.0.1:{self._hub_port}", **options)
+        except TimeoutError as error:
+            raise RuntimeError("nats-server takes no client") from error
         await self._stream(self._client, name="EVENTS", subjects=["events.>"], storage="file")
         api = importlib.import_module("nats.js.api")
         source = api.StreamSource(name="EVENTS", external=api.ExternalStream(api="$JS.site.API"))

@@ -100,12 +100,17 @@ class Process:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 if self._child.poll() is not None or time.monotonic() > deadline:
-                    tail = self._log.read_text(errors="replace")[-2_000:]
-                    raise RuntimeError(f"{self._child.args!r:.80} does not answer:\n{tail}") from None
+                    raise RuntimeError(self._silent()) from None
                 await asyncio.sleep(0.05)  # asks again, until the deadline above
             else:
                 writer.close()
+                if self._child.poll() is not None:
+                    raise RuntimeError(self._silent())  # somebody else has the port
                 return
+
+    def _silent(self) -> str:
+        tail = self._log.read_text(errors="replace")[-2_000:]
+        return f"{self._child.args!r:.80} does not answer:\n{tail}"
 
 
 async def end_all(
