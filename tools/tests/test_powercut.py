@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent.tests.faults.tracer import needs_strace
 from tools.bench.compare.script import Event
-from tools.bench.powercut import Lived, images, moments, trace
+from tools.bench.powercut import Lived, attach, images, moments, trace
 from tools.bench.powercut.disk import COMMIT_S, NONE, SOME, WRITEBACK_S, Disk
 from tools.bench.powercut.replay import Replay, births
 from tools.bench.powercut.trace import TraceError
@@ -43,7 +43,7 @@ class Ran:
             [*trace.command(self.out), sys.executable, "-S", "-c", HEAD + program],
             cwd=self.folder, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
-        trace.finished(self.out, 30)
+        attach.finished(self.out, 30)
         self.moments = [float(line) for line in done.stdout.split()]
 
     def replay(self) -> Replay:

@@ -34,7 +34,7 @@ from tools.bench.compare.peer import Peer
 from tools.bench.compare.redis import Redis, RedisEverySecond
 from tools.bench.compare.script import DEVICES, Event
 from tools.bench.compare.thingsboard import Thingsboard
-from tools.bench.powercut import trace
+from tools.bench.powercut import attach, trace
 from tools.bench.powercut.disk import NONE, SOME, Disk
 from tools.bench.powercut.replay import Replay, births
 from tools.bench.rows import Row, at_most
@@ -103,7 +103,7 @@ async def live(make: Callable[[Path], Peer], folder: Path) -> Lived:
     finally:
         await peer.stop()
         await line.stop()
-    await asyncio.to_thread(trace.finished, folder / "trace", TRACED_S)
+    await asyncio.to_thread(attach.finished, folder / "trace", TRACED_S)
     first = set(events[:FIRST])
     acked = {event: at_s for event, at_s in peer.acked.items() if event not in first}
     return Lived(folder, peer.disk, acked, begun_s)

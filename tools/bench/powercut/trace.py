@@ -6,7 +6,6 @@ Strings come in hexadecimal and descriptors with their paths (-xx -y), so that n
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +41,7 @@ class Call(NamedTuple):
 
 
 def command(out: Path) -> list[str]:
-    """What to put before a program's command line. strace is no parent of it (-DD): finished() waits for its end."""
+    """What to put before a program's command line. strace is not its parent (-DD): see attach.finished()."""
     return [
         "strace", "-f", "-DD", "-q", "--seccomp-bpf", "-ttt", "-T", "-a", "1", "-y", "-xx", "-s", str(_BIGGEST),
         "-e", "signal=none", "-e", f"trace={','.join(CALLS)}", "-o", str(out),
@@ -111,22 +110,3 @@ def descriptor(arguments: bytes) -> tuple[int, str]:
         plain(match[2]).decode(errors="surrogateescape") if match[2] and match[2].startswith(b"\\x") else ""
     )
     return int(match[1]) if match[1] else -1, path
-
-
-def finished(out: Path, within_s: float) -> None:
-    """Returns when strace has ended, whose last line tells of the last program's end. Raises TraceError."""
-    deadline_s = time.monotonic() + within_s
-    while True:
-        holders = [link for link in Path("/proc").glob("[0-9]*/fd/*") if _target(link) == str(out.resolve())]
-        if not holders:
-            return
-        if time.monotonic() > deadline_s:
-            raise TraceError("strace did not end")
-        time.sleep(0.02)  # asks again, until the deadline above
-
-
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except OSError:  # gone meanwhile
-        return ""
