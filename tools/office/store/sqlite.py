@@ -52,10 +52,11 @@ class SqliteStore:
 
     def __init__(self, folder: Path, *, command: bool = False) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock: int | None = None
             if not command or _version(folder / "office.db") != VERSION:
                 self._lock = _lock(folder / "office.lock")
+            _make_private(folder / "office.db")
             self._write = apsw.Connection(str(folder / "office.db"))
             _prepare(self._write)
             self._read = apsw.Connection(str(folder / "office.db"), flags=apsw.SQLITE_OPEN_READONLY)
@@ -293,7 +294,7 @@ class _Intake:
 
 def _lock(path: Path) -> int:
     """Hold `path` as long as this process lives; its text is our process id."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -303,6 +304,15 @@ def _lock(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+def _make_private(path: Path) -> None:
+    """The database is its owner's alone: it holds card numbers. SQLite gives what it makes beside it the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.chmod(0o600)
 
 
 def _version(path: Path) -> int:

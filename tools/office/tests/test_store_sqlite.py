@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -10,13 +11,15 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tools.office.batch import MAX_DEVICES
+from tools.office.batch import MAX_DEVICES, decode
 from tools.office.errors import RequestError, StoreError
 from tools.office.store.base import Code, Store
 from tools.office.store.sqlite import VERSION, SqliteStore
 from tools.office.tests.edges_suite import EdgesSuite
-from tools.office.tests.makers import Device
+from tools.office.tests.makers import T0, Device, body
 from tools.office.tests.store_suite import StoreSuite, check, exact, state, take
+
+OLD = Path(__file__).with_name("databases")
 
 
 class TestSqlite(StoreSuite, EdgesSuite):
@@ -98,9 +101,56 @@ def test_every_commit_is_on_the_disk(tmp_path: Path) -> None:
     store.close()
 
 
+def test_every_schema_has_its_fixture() -> None:
+    assert sorted(path.name for path in OLD.iterdir()) == [f"office-v{n}.db" for n in range(1, VERSION + 1)]
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
+def test_old_databases_migrate_and_keep_everything(tmp_path: Path, version: int) -> None:
+    """As a server of that time left it; the edge sends the rest, and some of it again."""
+    shutil.copy(OLD / f"office-v{version}.db", tmp_path / "office.db")
+    store = SqliteStore(tmp_path)
+    assert store._write.pragma("user_version") == VERSION
+    device = Device(101)
+    device.work(100)
+    held = [*range(1, 61), *([] if version == 3 else range(71, 91))]
+    assert [(e.seq, e.boot, e.uptime_cs, e.payload) for e in store.history("lakeside", 101, 0, 1_000)] == [
+        (one.seq, one.boot, one.uptime_cs, one.payload) for one in device.journal if one.seq in held
+    ]
+    site = store.site_key("lakeside")
+    batch = decode(body(device.rows(51, 100)), "lakeside", site)
+    taken = store.take(batch, T0, b"k" * 32 if version == 4 else None)  # to that one the edge was enrolled
+    assert (taken.events, taken.added, taken.conflicts) == (50, 100 - len(held), 0)
+    exact(store, device)
+    check(store, device)
+    found = state(store, device)
+    assert (found.complete_to, found.verified_to, found.findings) == (100, 100, [])
+    store.close()
+
+
+def test_the_files_are_their_owner_s_alone(tmp_path: Path) -> None:
+    """Made by hand under a usual umask, and by an older server that ended badly: open to all."""
+    folder = tmp_path / "new" / "data"
+    mask = os.umask(0o022)
+    try:
+        store = SqliteStore(folder)
+        assert {path.name: oct(path.stat().st_mode & 0o777) for path in (folder, *folder.iterdir())} == {
+            "data": "0o700", "office.db": "0o600", "office.db-shm": "0o600", "office.db-wal": "0o600",
+            "office.lock": "0o600",
+        }  # fmt: skip
+        for path in folder.glob("office.db*"):
+            path.chmod(0o644)
+        again = SqliteStore(folder, command=True)
+        assert {oct(path.stat().st_mode & 0o777) for path in folder.glob("office.db*")} == {"0o600"}
+    finally:
+        os.umask(mask)
+    again.close()
+    store.close()
+
+
 def test_version_3_knew_no_edges(tmp_path: Path) -> None:
     """As a server of that time left it: 60 events, a signed head; edges can be enrolled at it."""
-    shutil.copy(Path(__file__).with_name("databases") / "office-v3.db", tmp_path / "office.db")
+    shutil.copy(OLD / "office-v3.db", tmp_path / "office.db")
     store = SqliteStore(tmp_path)
     assert store._write.pragma("user_version") == VERSION
     device = Device(101)
