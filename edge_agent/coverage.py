@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MAX_ISLANDS = 1_024
+MAX_SEQ = (1 << 32) - 1  # on the wire
 
 
 class Coverage:

@@ -252,7 +252,7 @@ class Agent:
 
     def _committed(self, plan: Plan) -> None:
         self.switchboard.committed(plan)
-        self.feed.committed(plan.rows, self.clock.now_ms())
+        self.feed.committed(plan.rows, (self.clock.now_ms(), self.clock.error_ms))
         if self.uploader is not None:
             self.uploader.committed(bool(plan.rows), plan.alarm_events > 0)
         self.chronicle.noticed(plan)

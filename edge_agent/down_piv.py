@@ -11,7 +11,8 @@ from edge_agent.entries import Job
 from edge_agent.errors import StoreClosedError
 from edge_agent.store import devices
 
-BLOCK = 1 << 16
+# A start takes little, so that one that is started over and over again stays behind its clock; who sends gets more.
+FIRST, BLOCK = 1 << 11, 1 << 16
 NAME = devices.DOWN_PIV
 _TOP = (1 << 40) - 1
 
@@ -22,6 +23,7 @@ class DownCounter:
     def __init__(self, next_value: int, reserved_to: int) -> None:
         self._next = next_value
         self._reserved_to = reserved_to
+        self._low = FIRST // 2
         self._asked = False
         self.submit: Callable[[Job], None] | None = None
 
@@ -29,12 +31,12 @@ class DownCounter:
     def open(cls, connection: apsw.Connection, unix_s: int) -> DownCounter:
         """Reserves the first block; call inside a transaction. Also beyond a store that was lost: time goes on."""
         start = max(devices.meta(connection, NAME) + 1, unix_s << 8)
-        devices.set_meta(connection, NAME, start + BLOCK - 1)
-        return cls(start, start + BLOCK - 1)
+        devices.set_meta(connection, NAME, start + FIRST - 1)
+        return cls(start, start + FIRST - 1)
 
     def next(self) -> int | None:
         """The next value, or None while the disk has not granted one."""
-        if not self._asked and self._reserved_to - self._next < BLOCK // 2 and self.submit is not None:
+        if not self._asked and self._reserved_to - self._next < self._low and self.submit is not None:
             self._asked = True
             target = self._reserved_to + BLOCK
             # The answers of the last commit take numbers, too: those that are reserved will do.
@@ -50,4 +52,5 @@ class DownCounter:
 
     def _got(self, reserved_to: int) -> None:
         self._reserved_to = reserved_to
+        self._low = BLOCK // 2
         self._asked = False

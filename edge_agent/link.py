@@ -13,10 +13,11 @@ from edge_agent.clock import Clock
 from edge_agent.commands import Commands
 from edge_agent.config import DeviceConfig
 from edge_agent.counters import Rejects
+from edge_agent.coverage import MAX_SEQ
 from edge_agent.entries import Entry, HeldRaw, Job, Own, Received, Restated
 from edge_agent.moments import Moments
 from edge_agent.rotation import Rotation
-from edge_agent.runs import Joined, Survey, proof_of, survey
+from edge_agent.runs import MAX_UPTIME_CS, Joined, Survey, proof_of, surveyed
 from edge_agent.store import loose
 from edge_agent.store.devices import Ledger, SessionRow
 from edge_agent.store.keys import KeyRow
@@ -246,7 +247,7 @@ class Session:
 
     def _events(self, message: Events, plaintext: bytes, now_ms: int) -> None:
         try:
-            found = survey(message.items)
+            found = surveyed(message)
         except GatelinkError as error:
             assert self.port is not None
             self._shared.rejects.add(error.reason, self.port.name, self.device)
@@ -297,7 +298,7 @@ class Session:
             self.ack()
             return
         self._held.add(first_seq)
-        last_seq = first_seq + count - 1 if count else None
+        last_seq = min(first_seq + count - 1, MAX_SEQ) if count else None
         self._shared.submit(self._received(now_ms, held_raw=HeldRaw(reason, first_seq, last_seq, plaintext)))
 
     def _greeted(self, hello: Hello, now_ms: int) -> None:
@@ -321,10 +322,9 @@ class Session:
         self.newest_seq = max(self.newest_seq or 0, status.chain_seq)
         self.refused = list(status.refused)
         proof = None
-        if status.chain_seq:
-            proof = proof_of(
-                self.device, self.boot, status.chain_seq, status.chain_mac8, status.uptime_ms // 10, now_ms
-            )
+        uptime_cs = status.uptime_ms // 10
+        if status.chain_seq and uptime_cs <= MAX_UPTIME_CS:
+            proof = proof_of(self.device, self.boot, status.chain_seq, status.chain_mac8, uptime_cs, now_ms)
         # Answered at once, so that the device's anchor is narrow; it acknowledges nothing that isn't committed.
         clock = (status.uptime_ms, *self.moments.say())
         self.send(Ack(self.acked_seq, self.gaps, clock))
@@ -398,7 +398,7 @@ class Session:
 
 def _surveyed(message: Events) -> Survey | None:
     try:
-        return survey(message.items)
+        return surveyed(message)
     except GatelinkError:
         return None
 

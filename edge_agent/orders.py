@@ -29,6 +29,7 @@ class Orders:
         self._submit = submit
         self._clock = clock
         self._log = log
+        self._dropping: dict[int, asyncio.Future[None]] = {}  # keys that the store has not dropped yet
 
     def control(self, courier: Courier) -> Control:
         """For the HTTP server."""
@@ -57,9 +58,12 @@ class Orders:
         return epoch, done, rotation.problem
 
     async def revoke(self, device: int) -> None:
-        """As Control.revoke; a device that is revoked already stays so."""
-        if device not in self._switchboard.revoked:
-            await self.drop_key(self._switchboard.sessions[device])
+        """As Control.revoke; a device that is revoked already stays so. Whoever asks again waits for the disk, too."""
+        dropping = self._dropping.get(device)
+        if dropping is None and device not in self._switchboard.revoked:
+            dropping = self.drop_key(self._switchboard.sessions[device])
+        if dropping is not None:
+            await asyncio.shield(dropping)  # who goes away does not end the others' waiting
 
     def drop_key(self, session: Session) -> asyncio.Future[None]:
         """Refuses the device from this moment on; the result is there when the store has dropped the key."""
@@ -72,6 +76,8 @@ class Orders:
         self._submit(
             Revoked(Job(lambda connection: key_store.save(connection, row), lambda: _finish(dropped)), own)
         )
+        self._dropping[session.device] = dropped
+        dropped.add_done_callback(lambda _: self._dropping.pop(session.device))
         self._log.warning("device revoked", device=session.device)
         return dropped
 

@@ -154,8 +154,16 @@ class Plan:
         self.hellos[entry.device] = hello
         coverage = ledger.coverage
         highest = coverage.islands[-1][1] if coverage.islands else coverage.upto
+        holds = hello.first_seq < hello.next_seq
+        if ledger.last_boot < 0 and holds and hello.first_seq <= highest:
+            # Provisioned anew, and what it holds has numbers of events that are here: a board that took the place of
+            # another counts from the start. Boot and key tell them apart; events of the old one may come twice.
+            self.notices.append((Notice.SEQ_RESTARTED, ledger.device, hello.first_seq, highest))
+            coverage.upto, coverage.islands = hello.first_seq - 1, []
+            ledger.proved_seq = 0
+            return
         behind = hello.next_seq <= highest and hello.boot > ledger.last_boot
-        if behind and (hello.first_seq < hello.next_seq or coverage.islands):
+        if behind and (holds or coverage.islands):
             # The device lost the end of its journal and has minted events with numbers of lost ones. Its boot number
             # tells them apart; taking them for duplicates would lose them. (A device that has minted nothing yet is
             # told the watermark by the welcome and goes on after it.)

@@ -122,9 +122,9 @@ class Rotation:
         wanted = self._row.epoch + 1
         self.start()
         waiting = self._waiting = asyncio.Event()
-        end_ms = self._clock.now_ms() + within_ms
+        end_ms = self._clock.uptime_ms() + within_ms  # by the clock that is never set
         pause_s = self._clock.real_s(self._retry_ms)
-        while self._row.epoch < wanted and not self.problem and self._clock.now_ms() < end_ms:
+        while self._row.epoch < wanted and not self.problem and self._clock.uptime_ms() < end_ms:
             self.tell(again=True)
             waiting.clear()  # a refusal may be withdrawn (greeted) before this task hears of it
             try:

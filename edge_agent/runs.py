@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
+from edge_agent.coverage import MAX_SEQ
 from edge_agent.hot import normal_span, uint
 from edge_agent.store.events import Run
 from edge_agent.timing import UNKNOWN_MS
-from gatelink import events
+from gatelink import events, reasons
+from gatelink.errors import MessageError
 from gatelink.events_host import plain_split
 from gatelink.messages import Events
 
@@ -18,6 +20,8 @@ MAX_EVENTS, MAX_ITEMS = 256, 4_096
 _MAX_STEP = 9  # bytes of the time between two events
 # A row's events follow from the first one's time with 10 ppm: 0.43 s in half a day. One message may span more.
 MAX_SPAN_CS = 12 * 360_000
+# What an event's uptime fits into, here, on the wire and at the office.
+MAX_UPTIME_CS = (1 << 40) - 1
 
 
 class Survey(NamedTuple):
@@ -28,6 +32,17 @@ class Survey(NamedTuple):
     priority: int
     has_time: bool  # TIME events among them
     plain: bool  # the short way read them
+
+
+def surveyed(message: Events) -> Survey:
+    """As survey() of its items; raises also where its last event's number or uptime fits nowhere."""
+    found = survey(message.items)
+    if (
+        message.first_seq + found.size - 1 > MAX_SEQ
+        or message.uptime_cs + found.span_cs > MAX_UPTIME_CS
+    ):
+        raise MessageError(reasons.BAD_FIELD, "the last event's number or uptime")
+    return found
 
 
 def survey(items: bytes) -> Survey:

@@ -53,6 +53,7 @@ class LaneState:
         self.failures = 0
         self.denied = ""  # why the office does not let this edge send: a word of sync.signed_post
         self.aside_in_a_row = 0
+        self.aside_devices: set[int] = set()  # whose those rows are
         self.under_way: dict[asyncio.Task[None], Part] = {}
 
     @property
@@ -318,6 +319,7 @@ class Uploader:
     def _receipted(self, lane: LaneState, events: int, news: Receipts) -> None:
         lane.delivered += events
         lane.aside_in_a_row = 0
+        lane.aside_devices.clear()
         self.receipts.update(news)
         self._noted_s.update(dict.fromkeys(news, asyncio.get_running_loop().time()))
         self.last_receipt_ms = self._now_ms()
@@ -341,7 +343,8 @@ class Uploader:
     async def _set_aside(self, lane: LaneState, part: Part, error: OfficeRefusedError) -> None:
         """One row is refused: it stays in the log, and what stands behind it goes on."""
         lane.aside_in_a_row += 1
-        if lane.aside_in_a_row > MAX_IN_A_ROW:
+        lane.aside_devices.add(part.rows[0].device)
+        if lane.aside_in_a_row > MAX_IN_A_ROW and len(lane.aside_devices) > 1:
             raise error  # not the rows are wrong, but everything: the lane waits
         now_ms = self._now_ms()
         refused = Refused(part.rows[0].pos, lane.name, now_ms, now_ms, str(error))

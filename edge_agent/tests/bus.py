@@ -238,7 +238,7 @@ class Bus:
                 assert device.truth[seq] == (row.boot, row.uptime_cs + since_cs, payload)
                 self.doubled += (row.device, seq) in self.arrived
                 self.arrived[row.device, seq] = self.now_us
-                if live.is_live(row.t_lo_ms, since_cs, row.received_ms):
+                if live.is_live(row.t_lo_ms, since_cs, row.received_ms, 50):
                     self.live.append((row.device, seq, (self.now_us - device.recorded_us[seq]) // 1000))
 
     def run(self, until_us: int, done: Callable[[], bool] = lambda: False) -> None:

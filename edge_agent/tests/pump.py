@@ -102,11 +102,11 @@ class ByHand(Outside):
 
 
 class Pump:
-    """devices: number -> (link key, epoch). Needs a running loop. `now_ms` is the agent's clock."""
+    """devices: number -> (link key, epoch). Needs a running loop. `now_ms` is steady; wall clock: `set_ms` off it."""
 
     def __init__(self, folder: Path, devices: dict[int, tuple[bytes, int]], more: str = "") -> None:
         self.folder = folder
-        self.now_ms = 1_700_000_000_000
+        self.now_ms, self.set_ms, self.synced = 1_700_000_000_000, 0, True
         self.line = Line()
         self.commits = 0
         self.kill: tuple[int, str] = (0, BEFORE)
@@ -132,7 +132,11 @@ class Pump:
         config = configuration.load(self.folder / "edge.toml")
         self.writer = HandWriter()
         agent = Agent(
-            config, Clock(wall=lambda: self.now_ms, steady=lambda: self.now_ms), ByHand(self.writer)
+            config,
+            Clock(
+                wall=lambda: self.now_ms + self.set_ms, steady=lambda: self.now_ms, synced=lambda: self.synced
+            ),
+            ByHand(self.writer),
         )
         agent.ingest.start()
         apply = agent.ingest._apply

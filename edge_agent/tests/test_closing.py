@@ -59,7 +59,7 @@ async def test_the_last_answers_take_the_numbers_that_are_reserved(tmp_path: Pat
     with pump(tmp_path, DEVICES) as edge:
         edge.flush()
         edge.agent.ingest._closing = True
-        found = [edge.agent._down.next() for _ in range(down_piv.BLOCK + 1)]
-        assert None not in found[: down_piv.BLOCK - 1]
+        found = [edge.agent._down.next() for _ in range(down_piv.FIRST + 1)]
+        assert None not in found[: down_piv.FIRST - 1]
         assert found[-1] is None
         assert len(set(found)) == len(found)

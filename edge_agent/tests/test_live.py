@@ -14,7 +14,9 @@ from gatelink import messages
 DEVICE, KEY = 7, bytes(range(32))
 
 
-@pytest.mark.parametrize(("waits_ms", "late"), [(0, False), (LIVE_MS - 1_000, False), (LIVE_MS + 1_000, True)])
+@pytest.mark.parametrize(
+    ("waits_ms", "late"), [(0, False), (LIVE_MS - 1_000, False), (LIVE_MS + 1_000, True)]
+)
 async def test_what_waited_for_the_disk_is_not_live(tmp_path: Path, waits_ms: int, late: bool) -> None:
     device = Device(DEVICE, KEY)
     with pump(tmp_path, {DEVICE: (KEY, 0)}) as edge:
@@ -30,3 +32,23 @@ async def test_what_waited_for_the_disk_is_not_live(tmp_path: Path, waits_ms: in
         shown = [seen for seen in edge.agent.feed.after(0) if seen.device == DEVICE]
         assert [(seen.seq, seen.late) for seen in shown] == [(1, late)]
         assert shown[0].at_ms is not None
+
+
+@pytest.mark.parametrize("synced", [False, True])
+async def test_what_was_read_long_ago_is_not_live_by_a_clock_that_is_behind(
+    tmp_path: Path, synced: bool
+) -> None:
+    """A machine without a clock chip: after 40 minutes without power it stands where it stood an hour before."""
+    device = Device(DEVICE, KEY)
+    with pump(tmp_path, {DEVICE: (KEY, 0)}, '[time]\nsource = "kernel"\n') as edge:
+        (welcome,) = [device.take(frame) for frame in edge.take(device.hello())]
+        assert isinstance(welcome, messages.Welcome)
+        edge.take(device.status((device.uptime_ms, welcome.edge_ms, 20)))
+        device.uptime_ms += 600_000
+        device.mint()
+        edge.now_ms += 2_400_000
+        edge.set_ms, edge.synced = -3_600_000, synced
+        edge.restart()
+        edge.take(device.batch(1, 1))
+        shown = [seen for seen in edge.agent.feed.after(0) if seen.device == DEVICE]
+        assert [(seen.seq, seen.late) for seen in shown] == [(1, True)]

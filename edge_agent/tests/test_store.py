@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from edge_agent.down_piv import BLOCK, DownCounter
+from edge_agent.down_piv import BLOCK, FIRST, DownCounter
 from edge_agent.entries import Job
 from edge_agent.errors import ConfigError, StoreError
 from edge_agent.store import devices, outbox, retention, wal
@@ -144,18 +144,33 @@ def test_down_counters_never_repeat_across_restarts(tmp_path: Path) -> None:
             )  # once, the clock is wrong
         jobs: list[Job] = []
         counter.submit = jobs.append
-        drawn = [counter.next() for _ in range(BLOCK * 2)]
-        assert drawn.index(None) == BLOCK  # the disk did not grant more yet
+        drawn = [counter.next() for _ in range(FIRST * 2)]
+        assert drawn.index(None) == FIRST  # the disk did not grant more yet
         assert len(jobs) == 1
         used += [value for value in drawn if value is not None]
         if restart == 1:
             with transaction(database.writer):
                 jobs[0].apply(database.writer)
             jobs[0].done()
-            used += [value for value in (counter.next() for _ in range(100)) if value is not None]
+            used += [value for value in (counter.next() for _ in range(BLOCK)) if value is not None]
     assert used == sorted(set(used))
     assert used[0] == 1_000_000 << 8
     database.close()
+
+
+def test_a_start_takes_fewer_down_counters_than_time_brings(tmp_path: Path) -> None:
+    """Started again every 10 s for a day: a store that is lost then is followed by one that begins above it."""
+    database = Database(tmp_path)
+    unix_s = 1_700_000_000
+    for _ in range(8_640):
+        DownCounter.open(database.writer, unix_s)
+        unix_s += 10
+    new = Database(tmp_path / "new")
+    value = DownCounter.open(new.writer, unix_s).next()
+    assert value is not None
+    assert value > devices.meta(database.writer, devices.DOWN_PIV)
+    database.close()
+    new.close()
 
 
 async def test_rotated_key_keeps_the_events_and_an_older_one_is_refused(tmp_path: Path) -> None:
