@@ -95,6 +95,7 @@ class Agent:
         clock.watch(config.clock_error_ms, config.clock_source)
         clock.on_step = self._clock_set
         self._stepped_ms = 0
+        self._ending = False
         self.orders = Orders(self.switchboard, self.ingest.submit, clock, self.log)
         settings = LinkSettings(config.window, config.drift_ppm, config.command_retry_ms)
         self.room = Room(
@@ -223,6 +224,7 @@ class Agent:
         for task in (self._watch, self._carry):
             if task is not None:
                 task.cancel()
+        self._ending = True  # no port is read again, though the queue may flow once more
         for port in self.ports:
             port.pause()
         self.record(own_events.own(own_events.STOPPED))
@@ -276,8 +278,9 @@ class Agent:
         self.record(own_events.own(own_events.QUEUE, 0))
 
     def _flowing(self) -> None:
-        for port in self.ports:
-            port.resume()
+        if not self._ending:
+            for port in self.ports:
+                port.resume()
         self.log.info("queue flows again", waiting=self.ingest.waiting)
         self.record(own_events.own(own_events.QUEUE, 1))
 

@@ -15,7 +15,10 @@ from edge_agent.tests.device import Device
 from edge_agent.tests.harness import Site, until
 from edge_agent.tests.office import Office
 from edge_agent.tests.pump import Line, Pump, pump
-from gatelink import cbor, events
+from edge_agent.transports.port import Listener
+from edge_agent.transports.rs485 import Rs485Port
+from edge_agent.transports.udp import WAITING_OUT, UdpPort
+from gatelink import cbor, events, framing
 from gatelink.messages import Events, Hello, Status
 from tools.office import batch
 
@@ -185,3 +188,67 @@ async def test_a_rotation_waits_no_longer_because_the_clock_is_set_back(tmp_path
         edge.now_ms += 1_000
         edge.flush()
         assert await asyncio.wait_for(order, 5) == (1, False, "")
+
+
+async def test_no_port_is_read_again_while_the_agent_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, _ = pair()
+    said: list[str] = []
+    with pump(tmp_path, KEYS, "[commit]\nqueue_frames = 16\n") as edge:
+        monkeypatch.setattr(edge.line, "pause", lambda: said.append("pause"))
+        monkeypatch.setattr(edge.line, "resume", lambda: said.append("resume"))
+        edge.agent.ports.append(edge.line)
+        edge.take(device.hello())
+        for seq in range(1, 30):
+            device.mint()
+            edge.agent.switchboard.frames(edge.line, None, [device.batch(seq, 1)])
+        assert said == ["pause"]
+        stopping = asyncio.create_task(edge.agent.stop())
+        await until(lambda: len(said) == 2)
+        edge.flush()
+        assert said == ["pause", "pause"]
+        stopping.cancel()
+
+
+async def test_a_bus_that_is_paused_lets_nobody_in(tmp_path: Path) -> None:
+    device, _ = pair()
+    frames, refused = [], []
+    listener = Listener(
+        lambda _, __, found: frames.extend(found),
+        lambda _, reason, count: refused.append((reason, count)),
+        lambda *_: None,
+        lambda *_: None,
+    )
+    port = Rs485Port("bus", str(tmp_path / "none"), 115_200, 1.0, listener, [BAD])
+    port.pause()
+    port.feed(framing.encode(device.status()))
+    assert (frames, ("queue_full", 1) in refused) == ([], True)
+    port.resume()
+    port.feed(framing.encode(device.status()))
+    assert len(frames) == 1
+
+
+async def test_a_socket_that_takes_nothing_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Listener(*[lambda *_: None] * 4)
+    port = UdpPort("udp", ("127.0.0.1", 0), listener)
+    await port.start()
+    transport: Any = port._transport
+    real = transport._sock
+
+    class Full:
+        """A socket whose buffer stays full."""
+
+        def sendto(self, *_: object) -> int:
+            raise BlockingIOError
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    monkeypatch.setattr(transport, "_sock", Full())
+    for _ in range(3_000):
+        port.send(("127.0.0.1", 9), bytes(60))
+    assert port.dropped_out > 1_000
+    assert transport.get_write_buffer_size() <= WAITING_OUT + 100
+    monkeypatch.setattr(transport, "_sock", real)
+    transport.abort()

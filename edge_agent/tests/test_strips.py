@@ -206,3 +206,16 @@ def test_frames_that_begin_alike_are_decoded_the_short_way(monkeypatch: pytest.M
     frames = [cose.seal(KEYS, cose.UP, 3 << 16 | n, bytes(20)) for n in range(2, 200)]
     assert framing_host.Decoder().feed(b"".join(map(framing.encode, frames))) == frames
     assert len(careful) == 1
+
+
+def test_what_stands_for_the_crc_of_a_short_block_is_not_remembered_as_its_frame() -> None:
+    """01 f1 has the CRC d1 00: its block's last code stands in the CRC."""
+    short = bytes.fromhex("01f1")
+    block = framing.encode(short)[:-1]
+    assert block == bytes.fromhex("0401f1d101")
+    tail = b"ABCD"
+    body = tail + framing.crc16(short + tail).to_bytes(2, "big")  # of a frame that nobody sent
+    line = framing.encode(short) + block[:4] + bytes([len(body) + 1]) + body + b"\0"
+    plain, host = framing.Decoder(), framing_host.Decoder()
+    assert plain.feed(line) == host.feed(line) == [short]
+    assert plain.errors == host.errors

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
+QUEUE_FULL = "queue_full"  # why a paused port that can't hold its senders back refuses what they say
+
 Address = tuple[str, int] | None
 Frames = Callable[["Port", Address, list[bytes]], None]
 Refused = Callable[["Port", str, int], None]

@@ -10,7 +10,7 @@ import serial
 from serial import rs485
 
 from edge_agent.transports.polling import Poller
-from edge_agent.transports.port import Address, Listener
+from edge_agent.transports.port import QUEUE_FULL, Address, Listener
 from edge_agent.transports.serial import SerialPort
 
 ADAPTER, KERNEL = "adapter", "kernel"  # who switches the line from listening to speaking
@@ -61,7 +61,9 @@ class Rs485Port(SerialPort):
         """Bytes as they came from the line."""
         poller = self._poller
         frames = poller.feed(data, _now_us())
-        if frames:
+        if frames and poller.paused:  # somebody who was told that he may say nothing
+            self._listener.refused(self, QUEUE_FULL, len(frames))
+        elif frames:
             self.frames_in += len(frames)
             self._listener.frames(self, None, frames)
         self._turn()
@@ -105,7 +107,7 @@ class Rs485Port(SerialPort):
         self._poller.dropped = 0
 
     def pause(self) -> None:
-        """Devices are asked whether they are there, but may say nothing."""
+        """Devices are asked whether they are there, but may say nothing; who does is refused and counted."""
         self._poller.paused = True
 
     def resume(self) -> None:

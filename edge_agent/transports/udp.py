@@ -6,11 +6,11 @@ import asyncio
 import socket
 from typing import cast
 
-from edge_agent.transports.port import Address, Listener, Port
+from edge_agent.transports.port import QUEUE_FULL, Address, Listener, Port
 from gatelink import reasons
 from gatelink.framing import MAX_FRAME
 
-QUEUE_FULL = "queue_full"
+WAITING_OUT = 1 << 16  # bytes that may wait for a socket that takes nothing
 SOCKET_BUFFER = 1 << 20
 
 
@@ -57,12 +57,13 @@ class UdpPort(Port):
             self._listener.frames(self, address, [data])
 
     def send(self, address: Address, frame: bytes, /, *, urgent: bool = False) -> None:  # noqa: ARG002 - nothing waits
-        """Sends one datagram; dropped when nothing is known of where to, or the socket is gone."""
-        if self._transport is None or address is None:
+        """Sends one datagram; dropped when nothing is known of where to, or the socket is gone or takes nothing."""
+        transport = self._transport
+        if transport is None or address is None or _waiting(transport) > WAITING_OUT:
             self.dropped_out += 1
             return
         self.frames_out += 1
-        self._transport.sendto(frame, address)
+        transport.sendto(frame, address)
 
     def pause(self) -> None:
         """Datagrams are refused and counted meanwhile: UDP can't hold its sender back, but the device sends again."""
@@ -71,6 +72,11 @@ class UdpPort(Port):
     def resume(self) -> None:
         """Ends pause()."""
         self._paused = False
+
+
+def _waiting(transport: asyncio.DatagramTransport) -> int:
+    """Bytes that the socket has not taken: every event loop's datagram transport can say it, their type does not."""
+    return cast("asyncio.WriteTransport", transport).get_write_buffer_size()
 
 
 class _Datagrams(asyncio.DatagramProtocol):

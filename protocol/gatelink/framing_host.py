@@ -52,10 +52,10 @@ class Decoder(framing.Decoder):
 
 
 # Where the last code stands that begins no later than _ALIKE. block: a good one. All that is before it stands
-# for as many bytes of the frame: a code more at the front, a zero more at the end.
+# for as many bytes of the frame, not of its CRC: a code more at the front, a zero more at the end.
 def _last_code(block: bytes) -> int:
     at = 0
-    while (following := at + block[at]) <= _ALIKE and following < len(block):
+    while (following := at + block[at]) <= _ALIKE and following < len(block) - 2:
         at = following
     return at
 
