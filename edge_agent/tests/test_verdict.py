@@ -9,6 +9,8 @@ import pytest
 
 from edge_agent.link import DISK_FULL
 from edge_agent.sync.signed_post import NOT_ENROLLED, OTHER_OFFICE, REVOKED, UNKNOWN
+from edge_agent.transports.polling import BABBLE, BROKEN, ECHO, LATE, UNASKED
+from edge_agent.transports.udp import QUEUE_FULL
 from edge_agent.updates.sender import FINAL
 from edge_agent.web.texts import TEXTS
 from edge_agent.web.verdict import LOG_FINDINGS, concerns
@@ -100,7 +102,8 @@ def test_codes_that_the_page_shows_have_words() -> None:
     refused = [value for name, value in vars(reasons).items() if name.isupper()]
     assert len(refused) > 15
     phases = ("asking", "no answer", "sending", "checking", "waiting to restart", "on trial")
-    for name in [f"reject_{one}" for one in (*refused, DISK_FULL)] + [f"phase_{one}" for one in (*phases, *FINAL)]:
+    refused += [DISK_FULL, BROKEN, LATE, UNASKED, BABBLE, ECHO, QUEUE_FULL]
+    for name in [f"reject_{one}" for one in refused] + [f"phase_{one}" for one in (*phases, *FINAL)]:
         zh, en = TEXTS[name]
         assert re.search(r"[\u4e00-\u9fff]", zh), name
         assert en.isascii(), name

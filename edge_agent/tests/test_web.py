@@ -25,6 +25,7 @@ from edge_agent.daemon import Agent
 from edge_agent.errors import ConfigError
 from edge_agent.tests.device import Device, PtyWire
 from edge_agent.tests.harness import OWN, Site, until
+from edge_agent.tests.office import Office
 from edge_agent.web import stream
 from gatelink import events
 from gatelink.messages import Events
@@ -115,6 +116,18 @@ async def test_the_page_in_both_languages(tmp_path: Path) -> None:
             async with http.get(path) as answer:
                 assert answer.status == 404
     wire.close()
+
+
+async def test_an_office_that_is_down_is_said_in_the_page_s_language(tmp_path: Path) -> None:
+    site = Site(tmp_path, office=Office().config(url="http://127.0.0.1:9"))
+    async with site.agent() as agent, client(agent) as http:
+        assert agent.uploader is not None
+        lanes = agent.uploader.lanes.values()
+        await until(lambda: any(lane.error for lane in lanes))
+        for language, words in (("zh", "未连通"), ("en", "not reached")):
+            async with http.get("/", params={"lang": language}) as answer:
+                page = await answer.text()
+            assert re.search(rf'<span class="mark warn">{words}</span> <small>[^<]*127\.0\.0\.1:9', page), page
 
 
 async def test_what_a_foreign_page_may_not_do(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "backlog": ("待上传", "Waiting"),
     "office": ("办公室", "Office"),
     "office_reached": ("已连通", "reached"),
+    "office_not_reached": ("未连通", "not reached"),
     "office_none": ("未设置，只在本机保存", "none set, events stay here"),
     "last_receipt": ("最近回执 {}", "last receipt {}"),
     "store": ("本机记录", "Stored here"),
@@ -134,6 +135,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "reject_stale": ("已过时", "stale"),
     "reject_not_yet": ("尚不能处理", "not yet"),
     "reject_disk_full": ("磁盘已满", "disk full"),
+    # on a bus: transports/polling.py; over UDP: transports/udp.py
+    "reject_broken": ("应答不完整", "reply without its end"),
+    "reject_late": ("应答迟到", "reply came late"),
+    "reject_unasked": ("未经询问的发送", "sent unasked"),
+    "reject_babble": ("持续占用总线", "does not stop sending"),
+    "reject_echo": ("适配器回声", "echo of the adapter"),
+    "reject_queue_full": ("队列已满", "queue full"),
     # how far an update is: updates/sender.py
     "phase_asking": ("正在询问设备", "asking the device"),
     "phase_no answer": ("设备没有应答", "no answer"),
