@@ -177,10 +177,11 @@ def load(path: Path | str) -> Config:
 
 
 class NamedFile(NamedTuple):
-    """A file that edge.toml names; private: it holds keys."""
+    """A file that edge.toml names; private: it holds keys; table: where it is named."""
 
     path: Path
     private: bool
+    table: str = ""
 
 
 def named_files(source: Path, tables: Mapping[str, object]) -> tuple[NamedFile, ...]:
@@ -190,7 +191,7 @@ def named_files(source: Path, tables: Mapping[str, object]) -> tuple[NamedFile, 
         values = tables.get(table)
         value = values.get(key) if isinstance(values, dict) else None
         if isinstance(value, str) and value != MISSING:
-            found.append(NamedFile(source.absolute().parent / value, private))
+            found.append(NamedFile(source.absolute().parent / value, private, table))
     return tuple(found)
 
 

@@ -183,9 +183,9 @@ def test_every_file_that_can_be_named_is_known_as_one(tmp_path: Path) -> None:
         "office": "no table",
     }
     assert config.named_files(tmp_path / "edge.toml", tables) == (
-        (tmp_path / "devices.toml", True),
-        (tmp_path / "../status.pem", False),
-        (Path("/etc/status-key.pem"), True),
+        (tmp_path / "devices.toml", True, "devices"),
+        (tmp_path / "../status.pem", False, "status"),
+        (Path("/etc/status-key.pem"), True, "status"),
     )
 
 

@@ -69,12 +69,16 @@ class Address(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file that the agent reads; mode of it, or None where it is missing; private: it holds keys."""
+    """A file that the agent reads; mode of it, or None where it is missing; private: it holds keys.
+
+    table: of edge.toml, where it is named there.
+    """
 
     path: str
     mode: int | None
     readable: bool
     private: bool
+    table: str = ""
 
 
 class Store(NamedTuple):
@@ -109,13 +113,13 @@ class Aside(NamedTuple):
 class Agent(NamedTuple):
     """pid of the one that holds data_dir; None: none runs. error: why it does not answer at `url`.
 
-    says: what it finds wrong itself, each (whether it is bad, in Chinese, in English).
+    says: what it finds wrong itself, each (whether it is bad, in Chinese, in English, the text's name).
     """
 
     pid: int | None
     url: str = ""
     error: str = ""
-    says: tuple[tuple[bool, str, str], ...] = ()
+    says: tuple[tuple[bool, str, str, str], ...] = ()
 
 
 class Office(NamedTuple):

@@ -236,14 +236,14 @@ def user_name(user: int) -> str:
 def files(named: Iterable[NamedFile]) -> list[File]:
     """Files that the agent reads when it starts."""
     found = []
-    for path, private in named:
+    for path, private, table in named:
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError:
-            found.append(File(str(path), None, readable=False, private=private))
+            found.append(File(str(path), None, readable=False, private=private, table=table))
         else:
             readable = os.access(path, os.R_OK, effective_ids=True)
-            found.append(File(str(path), mode, readable, private))
+            found.append(File(str(path), mode, readable, private, table))
     return found
 
 

@@ -106,7 +106,7 @@ def says(config: configuration.Config, seen: Agent) -> Agent:
     told = []
     for one in concerns:
         chinese, english = page_texts.TEXTS[one.text]
-        told.append((one.mood == "bad", chinese.format(*one.values), english.format(*one.values)))
+        told.append((one.mood == "bad", chinese.format(*one.values), english.format(*one.values), one.text))
     return seen._replace(url=url, says=tuple(told))
 
 

@@ -192,7 +192,9 @@ def files(seen: Sequence[File], user: str) -> list[Finding]:
     found = []
     for file in seen:
         if file.mode is None:
-            found.append(fault("files", "file_missing", file.path))
+            found.append(
+                fault("files", "devices_missing" if file.table == "devices" else "file_missing", file.path)
+            )
         elif not file.readable:
             found.append(fault("files", "file_unreadable", file.path, user))
         elif file.private and file.mode & 0o077:
@@ -235,7 +237,7 @@ def agent(seen: Agent) -> list[Finding]:
         return [warning("agent", "agent_off")]
     if seen.error:
         return [warning("agent", "agent_silent", seen.pid, seen.url, seen.error)]
-    says = [(fault if bad else warning)("agent says", "agent_says", zh, en) for bad, zh, en in seen.says]
+    says = [(fault if bad else warning)("agent says", "agent_says", *said) for bad, *said in seen.says]
     return [ok("agent", "agent", seen.pid), *says]
 
 

@@ -79,6 +79,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "own_closed": ("{0} 的属主 {1} 自己也没有权限读它", "{0} is closed even to {1}, whose it is"),
     "not_allowed": ("用户 {1} 无权查看 {0}", "{0} may not be looked at by user {1}"),
     "file_missing": ("缺少文件 {}", "{} is missing"),
+    "devices_missing": ("缺少设备文件 {}", "{}, the file of the devices, is missing"),
     "file_unreadable": ("用户 {1} 读不了 {0}", "{} can't be read by user {}"),
     "file_open": ("{} 对其他用户开放（权限 {}）", "{} is open to others (mode {})"),
     "store": (
@@ -119,7 +120,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "clocks_apart": ("与办公室的时钟相差 {} 秒", "the office's clock is {} s away"),
 }
 REMEDIES: dict[str, tuple[str, str]] = {
-    "config_wrong": ("按提示改好该文件后再试", "mend the file as it says"),
+    "config_wrong": ("按提示改好后再试", "put right what it names"),
     "sqlite_old": (
         "重新安装 gatepost 软件包，或 pip install -U apsw",
         "install the gatepost package again, or: pip install -U apsw",
@@ -198,7 +199,6 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "看日志：journalctl -u gatepost-edge，再 sudo systemctl restart gatepost-edge",
         "see journalctl -u gatepost-edge, then sudo systemctl restart gatepost-edge",
     ),
-    "agent_says": ("按状态页上的说明处理", "see the status page for more"),
     "chip_none": (
         "装一个 DS3231 时钟模块（dtoverlay=i2c-rtc,ds3231）",
         "fit a DS3231 module (dtoverlay=i2c-rtc,ds3231)",
@@ -229,7 +229,14 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "以代理的权限查看：sudo gatepost doctor --config {2}",
         "look with the agent's rights: sudo gatepost doctor --config {2}",
     ),
-    "file_missing": ("按 edge.example.toml 补上该文件", "write it as edge.example.toml shows"),
+    "file_missing": (
+        "补上该文件，或从 edge.toml 里去掉它：edge.example.toml 说明每一项的用途",
+        "write it, or take it out of edge.toml: edge.example.toml says what each is for",
+    ),
+    "devices_missing": (
+        "用 gatepost provision … 登记第一台设备时会写出该文件",
+        "gatepost provision … makes it, with the first device",
+    ),
     "file_unreadable": ("sudo chown {1} {0}", "sudo chown {1} {0}"),
     "file_open": ("sudo chmod 600 {0}", "sudo chmod 600 {0}"),
     "store_damaged": (
@@ -286,6 +293,64 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "set this machine's clock (timedatectl), then look at the office's",
     ),
 }
+_LOOK_INTO_THE_LOG = (
+    "运行 gatepost verify --edge edge.toml，并查明谁动过本机",
+    "gatepost verify --edge edge.toml; find out who was at this machine",
+)
+_ENROL_AGAIN = (
+    "向办公室要一个新的登记码，再运行 gatepost edge enrol",
+    "ask the office for a new code, then: gatepost edge enrol",
+)
+_OFFLINE = (
+    "检查设备的电源、线缆和信号（巡更棒：是否已放回）",
+    "check its power, cable and signal (a tag: was it put back?)",
+)
+# What to do about what the agent says itself, by the names of its texts (edge_agent/web/texts.py).
+CONCERNS: dict[str, tuple[str, str]] = {
+    "store_stalled": REMEDIES["disk_fails"],
+    "disk_full": REMEDIES["room_none"],
+    "rows_refused": (
+        "先升级办公室的软件；仍不接收时，把括号里的原因告诉维护人员",
+        "upgrade the office; if it still refuses, tell who maintains it the reason in brackets",
+    ),
+    "office_away": REMEDIES["office_connect"],
+    "denied_not_enrolled": REMEDIES["office_none"],
+    "denied_revoked": _ENROL_AGAIN,
+    "denied_unknown": _ENROL_AGAIN,
+    "denied_other_office": REMEDIES["office_pin"],
+    "alarms_wait": (
+        "在状态页上查看这些报警；先恢复与办公室的连接",
+        "look at them on the status page, and mend the way to the office first",
+    ),
+    "log_forked": _LOOK_INTO_THE_LOG,
+    "log_shrunken": _LOOK_INTO_THE_LOG,
+    "log_restarted": (
+        "若确实有人做过恢复，无需处理；否则查明原因",
+        "nothing, if somebody did restore it; else find out why",
+    ),
+    "log_forged": _LOOK_INTO_THE_LOG,
+    "log_other_key": _ENROL_AGAIN,
+    "log_office_lost": (
+        "问办公室是否恢复了旧备份；不要删除本机的记录",
+        "ask the office whether it put an old backup back; delete nothing here",
+    ),
+    "guessing": (
+        "在日志里查看来源（journalctl -u gatepost-edge），并更换口令",
+        "see in the log who it was (journalctl -u gatepost-edge), and change the tokens",
+    ),
+    "device_offline": _OFFLINE,
+    "devices_offline": _OFFLINE,
+    "port_down": REMEDIES["port_missing"],
+    "dock_problem": (
+        "重新插好坞站；状态页的端口一栏写明原因",
+        "plug the dock in again; the status page says at its port what is wrong",
+    ),
+    "battery_low": ("给设备充电或更换电池", "charge the device or change its battery"),
+    "held_raw": (
+        "检查设备固件的版本，必要时升级本机的 gatepost 软件包",
+        "look at the device's firmware, and upgrade gatepost here if it is the older one",
+    ),
+}
 
 
 def sentence(found: Finding, language: str) -> str:
@@ -297,7 +362,8 @@ def remedy(found: Finding, language: str) -> str:
     """What to do about it, "" for nothing."""
     if found.level == Level.OK:
         return ""
-    return _plain(REMEDIES[found.key][language == "en"].format(*found.values))
+    known = CONCERNS[str(found.values[2])] if found.key == "agent_says" else REMEDIES[found.key]
+    return _plain(known[language == "en"].format(*found.values))
 
 
 def _plain(text: str) -> str:

@@ -75,8 +75,8 @@ async def test_what_the_agent_says_itself(tmp_path: Path) -> None:
         store = await asyncio.to_thread(gather_site.store, config.data_dir, 1, agent.clock.now_ms())
         answered = seen._replace(says=())
         assert (answered.pid, answered.error) == (os.getpid(), "")
-        assert any("The office is not reached" in english for _, _, english in seen.says)
-        assert any("连不上办公室" in chinese for _, chinese, _ in seen.says)
+        assert any("The office is not reached" in english for _, _, english, _ in seen.says)
+        assert any("连不上办公室" in chinese for _, chinese, _, _ in seen.says)
         assert store.steps_ms == (-7_200_000,)
         await agent.status.stop()
         silent = await asyncio.to_thread(gather_site.says, config, answered)
@@ -102,6 +102,10 @@ def test_a_mistake_in_a_file_does_not_end_the_rest(tmp_path: Path) -> None:
     assert found["config"]["level"] == "fault"
     assert 'did you mean "commit"?' in found["config"]["text"]["en"]
     assert {"sqlite", "memory", "clock", "file system", "room", "disk speed", "store", "agent"} <= set(found)
+    (tmp_path / "devices.toml").unlink()
+    missing = findings(site)["files"]
+    assert missing["text"]["en"] == f"{tmp_path}/devices.toml, the file of the devices, is missing"
+    assert missing["remedy"]["en"].startswith("gatepost provision")
     site.config_path.unlink()
     found = findings(site)
     assert "can't be read" in found["config"]["text"]["en"]

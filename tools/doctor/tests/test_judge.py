@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import string
+from pathlib import Path
 
 import pytest
 
+from edge_agent.sync.signed_post import NOT_ENROLLED, OTHER_OFFICE, REVOKED, UNKNOWN
+from edge_agent.web import verdict
 from tools.doctor import judge, texts
 from tools.doctor.facts import (
     Address,
@@ -96,6 +100,10 @@ CASES: list[tuple[list[Finding], str, Level, str]] = [
     (judge.files([], "u"), "files", OK, "files"),
     (judge.files([File("/c", 0o644, readable=True, private=False)], "u"), "files", OK, "files"),
     (judge.files([File("/k", None, readable=False, private=True)], "u"), "files", FAULT, "file_missing"),
+    (
+        judge.files([File("/d", None, readable=False, private=True, table="devices")], "u"),
+        "files", FAULT, "devices_missing",
+    ),
     (judge.files([File("/k", 0o600, readable=False, private=True)], "u"), "files", FAULT, "file_unreadable"),
     (judge.files([File("/k", 0o640, readable=True, private=True)], "u"), "files", FAULT, "file_open"),
     (judge.store(STORE), "store", OK, "store"),
@@ -121,8 +129,8 @@ CASES: list[tuple[list[Finding], str, Level, str]] = [
     (judge.agent(Agent(7)), "agent", OK, "agent"),
     (judge.agent(Agent(None)), "agent", WARNING, "agent_off"),
     (judge.agent(Agent(7, "http://x", "refused")), "agent", WARNING, "agent_silent"),
-    (judge.agent(Agent(7, says=((True, "坏", "bad"),))), "agent says", FAULT, "agent_says"),
-    (judge.agent(Agent(7, says=((False, "坏", "bad"),))), "agent says", WARNING, "agent_says"),
+    (judge.agent(Agent(7, says=((True, "坏", "bad", "disk_full"),))), "agent says", FAULT, "agent_says"),
+    (judge.agent(Agent(7, says=((False, "坏", "bad", "guessing"),))), "agent says", WARNING, "agent_says"),
     (judge.steps(STORE._replace(steps_ms=(-2_000, 100, 7_000))), "clock steps", WARNING, "clock_stepped"),
     (judge.office(OFFICE), "office", OK, "office"),
     (judge.office(None), "office", WARNING, "office_none"),
@@ -167,7 +175,21 @@ def test_every_sentence_is_reached_by_a_test_and_has_its_remedy() -> None:
     seen = {key for _, _, _, key in CASES} | {"config", "config_wrong"}
     assert set(texts.SENTENCES) == seen
     wrong = {key for _, _, level, key in CASES if level != OK} | {"config_wrong"}
-    assert set(texts.REMEDIES) == wrong
+    assert set(texts.REMEDIES) == wrong - {"agent_says"}
+
+
+def test_every_concern_of_the_agent_has_its_remedy() -> None:
+    """The names as they stand in verdict.py's source: none is forgotten, none stays behind."""
+    source = Path(verdict.__file__).read_text()
+    named = set(re.findall(r'Concern\("\w+", "(\w+)"', source))
+    denied = {f"denied_{state}" for state in (NOT_ENROLLED, REVOKED, UNKNOWN, OTHER_OFFICE)}
+    assert "disk_full" in named
+    assert set(texts.CONCERNS) == named | denied | {f"log_{code}" for code in verdict.LOG_FINDINGS}
+    for name in texts.CONCERNS:
+        (_, about) = judge.agent(Agent(7, says=((False, "坏", "bad", name),)))
+        assert any("\u4e00" <= char <= "\u9fff" for char in texts.remedy(about, "zh"))
+        assert texts.remedy(about, "en").replace("…", "").isascii()
+        assert "{" not in texts.remedy(about, "zh") + texts.remedy(about, "en")
 
 
 @pytest.mark.parametrize("key", sorted(texts.SENTENCES))
