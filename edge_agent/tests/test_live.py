@@ -14,6 +14,12 @@ from gatelink import messages
 DEVICE, KEY = 7, bytes(range(32))
 
 
+def test_the_readme_says_how_long() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"only if it surely happened within the last {LIVE_MS // 1000} s" in readme
+    assert f"did not surely happen within the {LIVE_MS // 1000} s before they were on the disk" in readme
+
+
 @pytest.mark.parametrize(
     ("waits_ms", "late"), [(0, False), (LIVE_MS - 1_000, False), (LIVE_MS + 1_000, True)]
 )
