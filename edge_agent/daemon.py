@@ -38,13 +38,13 @@ from edge_agent.sync.uploader import Uploader
 from edge_agent.sync.wire import DeviceInfo
 from edge_agent.transports.port import Listener, Port
 from edge_agent.updates.courier import Courier, gap_ms
+from edge_agent.version import VERSION
 from edge_agent.web.feed import Feed
 from edge_agent.web.guard import Guard
 from edge_agent.web.page import Page
 from edge_agent.web.server import Listen, StatusServer
 from edge_agent.web.snapshot import Reporter
 
-VERSION = "0.1.0"
 SWITCH_S = 0.001
 BUSY_FRAMES = 64  # so many frames wait for a commit: updates wait, too
 
@@ -308,7 +308,7 @@ class Agent:
                     session.last_contact_ms,
                 )  # fmt: skip
             elif device == self.config.device_id:
-                firmware = f"{own_events.FIRMWARE} {VERSION}"
+                firmware = f"{own_events.FIRMWARE} {VERSION}"[:32]  # more the office refuses
                 found[device] = (0, self.config.edge, firmware, None, self.clock.now_ms())
         return found
 

@@ -61,7 +61,7 @@ def _load(path: Path) -> Any:
 
 
 def _backup(wanted: argparse.Namespace) -> int:
-    from edge_agent.daemon import VERSION
+    from edge_agent.version import VERSION
     from tools import backup
 
     config = _load(wanted.config)

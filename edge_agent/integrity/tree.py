@@ -17,11 +17,6 @@ MAX_PROOF = 64  # hashes in a proof of a tree that MAX_SIZE allows, and one more
 Node = Callable[[int, int], bytes]
 
 
-def leaf_hash(data: bytes) -> bytes:
-    """The hash of a leaf's bytes."""
-    return sha256(b"\x00" + data).digest()
-
-
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of an inner node."""
     return sha256(b"\x01" + left + right).digest()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.integrity import tree
-from edge_agent.integrity.tree import EMPTY_ROOT, Frontier, consistent, included, leaf_hash
+from edge_agent.integrity.tree import EMPTY_ROOT, Frontier, consistent, included
 
 # The eight leaves of Certificate Transparency's reference tests (merkle tree tests of google/certificate-transparency
 # and transparency-dev/merkle), with the roots of the first n of them.
@@ -151,7 +151,7 @@ def test_published_roots() -> None:
     frontier = Frontier()
     assert frontier.root() == ROOTS[0] == EMPTY_ROOT
     for size, leaf in enumerate(LEAVES, 1):
-        frontier.append(leaf_hash(leaf))
+        frontier.append(mth([leaf]))
         assert frontier.root() == ROOTS[size] == mth(LEAVES[:size])
 
 
@@ -159,7 +159,7 @@ def test_published_roots() -> None:
 def test_published_paths(index: int, size: int, wanted: tuple[str, ...]) -> None:
     found = tree.inclusion_proof(index, size, node_of(LEAVES))
     assert [one.hex() for one in found] == list(wanted)
-    assert included(leaf_hash(LEAVES[index]), index, size, found, ROOTS[size])
+    assert included(mth([LEAVES[index]]), index, size, found, ROOTS[size])
 
 
 @pytest.mark.parametrize(("before", "size", "wanted"), PROOFS)
@@ -179,10 +179,10 @@ def test_every_proof_of_every_small_tree() -> None:
         for index in range(size):
             found = tree.inclusion_proof(index, size, node)
             assert found == path(index, data[:size])
-            assert included(leaf_hash(data[index]), index, size, found, roots[size])
-            assert not included(leaf_hash(b"other"), index, size, found, roots[size])
+            assert included(mth([data[index]]), index, size, found, roots[size])
+            assert not included(mth([b"other"]), index, size, found, roots[size])
             for other in {(index + 1) % size, (index ^ 1) % size} - {index}:
-                assert not included(leaf_hash(data[index]), other, size, found, roots[size])
+                assert not included(mth([data[index]]), other, size, found, roots[size])
             proofs += 1
         for before in range(1, size + 1):
             found = tree.consistency_proof(before, size, node)
@@ -206,7 +206,7 @@ def test_a_damaged_proof_never_fits(data: st.DataObject) -> None:
     for proof, fits in (
         (
             tree.inclusion_proof(index, size, node),
-            lambda p: included(leaf_hash(leaves[index]), index, size, p, mth(leaves)),
+            lambda p: included(mth([leaves[index]]), index, size, p, mth(leaves)),
         ),
         (
             tree.consistency_proof(before, size, node),
@@ -231,13 +231,13 @@ def test_the_frontier_goes_on_from_anywhere(first: int, more: int) -> None:
     data = texts(first + more)
     one = Frontier()
     for leaf in data[:first]:
-        one.append(leaf_hash(leaf))
+        one.append(mth([leaf]))
     assert one.root() == mth(data[:first])
     two = Frontier.from_bytes(first, one.to_bytes())
     kept = one.copy()
     nodes: list[tuple[int, int, bytes]] = []
     for leaf in data[first:]:
-        two.append(leaf_hash(leaf), nodes)
+        two.append(mth([leaf]), nodes)
     for level, index, hashed in nodes:
         assert hashed == mth(data[index << level : (index + 1) << level])
     wanted = {
@@ -264,7 +264,7 @@ def test_what_is_outside_of_the_tree() -> None:
     for index, size in ((8, 8), (-1, 8), (0, 0)):
         with pytest.raises(ValueError, match="no leaf"):
             tree.inclusion_proof(index, size, node)
-        assert not included(leaf_hash(b""), index, size, [], ROOTS[1])
+        assert not included(mth([b""]), index, size, [], ROOTS[1])
     with pytest.raises(ValueError, match="beginning"):
         tree.consistency_proof(9, 8, node)
     assert tree.consistency_proof(0, 8, node) == []

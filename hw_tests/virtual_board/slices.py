@@ -64,13 +64,6 @@ class SlicedBoard:
         nvs.write(self._flash, {"gatepost": {**entries, "epoch": 0, "boot": 0, **marks}})
         (self._files / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
-    def write_journal(self, image: bytes) -> None:
-        """Puts a whole journal partition into the flash; before the start."""
-        nvs.ensure_flash(self._flash)
-        with self._flash.open("r+b") as flash:
-            flash.seek(nvs.JOURNAL_OFFSET)
-            flash.write(image)
-
     def __enter__(self) -> SlicedBoard:
         check_packages()
         self._process = subprocess.Popen(

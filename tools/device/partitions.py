@@ -98,8 +98,3 @@ def from_bytes(table: bytes) -> list[Part]:
             raise ToolError("no partition table there")
         parts.append(Part(label.rstrip(b"\0").decode(errors="replace"), kind, subtype, offset, size))
     return parts
-
-
-def end_of_flash(parts: Sequence[Part]) -> int:
-    """How much flash the table needs, in bytes."""
-    return max(part.offset + part.size for part in parts)

@@ -18,7 +18,7 @@ from tools.office.tests.makers import Device, Row, body
 from tools.office.tests.process import batches, configure, running, upload_headers
 
 DEVICES = 8
-RUNS = 250  # runs of 20 in a batch: what an edge sends by default is 500 rows
+RUNS = 250  # runs of 20 in a batch: 5,000 events; an edge sends at most batch_rows, 4,000 rows by default
 
 
 class Watch:

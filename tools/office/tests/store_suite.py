@@ -14,7 +14,6 @@ from tools.office.store.base import DOUBLE, MISFIT, UNPROVEN, DeviceState, Findi
 from tools.office.tests.makers import T0, Device, Row, body
 
 SITE = "lakeside"
-KEYLESS = bytes(32)
 
 
 def take(store: Store, rows: list[Row], site: str = SITE, devices: Any = None, now_ms: int = T0) -> Taken:

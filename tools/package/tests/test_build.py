@@ -35,6 +35,17 @@ def test_a_folder_without_any_is_refused(tmp_path: Path) -> None:
         build.check_machine(tmp_path, HERE)
 
 
+def test_what_runs_names_the_version_that_it_was_built_as(tmp_path: Path) -> None:
+    """In BOOT events, to the office and in backups; not the one of whatever else is installed."""
+    lib = tmp_path / "lib"
+    build.unpack(build.own_wheel(tmp_path, "9.8.7"), lib)
+    code = f"import sys; sys.path.insert(0, {str(lib)!r}); from edge_agent import version; print(version.VERSION)"
+    done = subprocess.run(
+        [sys.executable, "-IBc", code], capture_output=True, text=True, check=True, timeout=60, cwd="/"
+    )
+    assert done.stdout == "9.8.7\n"
+
+
 @pytest.mark.parametrize(("kind", "name"), [("edge", FILE_NAME), ("office", "office.db")])
 def test_the_version_of_a_store_is_told_by_python_alone(tmp_path: Path, kind: str, name: str) -> None:
     def told() -> tuple[int, str]:
