@@ -205,7 +205,7 @@ def build(
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         (root / "etc/gatepost").chmod(0o750)
-        package = out / f"gatepost_{version}_{arch}.deb"
+        package = out / file_name(version, arch, python)
         _run(
             [
                 "dpkg-deb",
@@ -218,6 +218,11 @@ def build(
             "the package can't be built",
         )
     return package
+
+
+def file_name(version: str, arch: str, python: str) -> str:
+    """A package for each Python: the one does not take the other's place."""
+    return f"gatepost_{version}_{arch}_python{python}.deb"
 
 
 def _compile(lib: Path, version: str, python: str) -> None:

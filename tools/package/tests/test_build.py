@@ -35,6 +35,11 @@ def test_a_folder_without_any_is_refused(tmp_path: Path) -> None:
         build.check_machine(tmp_path, HERE)
 
 
+def test_packages_for_two_pythons_lie_beside_each_other() -> None:
+    names = {build.file_name("0.1.0", "arm64", python) for python in build.PYTHONS}
+    assert names == {f"gatepost_0.1.0_arm64_python{python}.deb" for python in ("3.11", "3.13")}
+
+
 def test_what_runs_names_the_version_that_it_was_built_as(tmp_path: Path) -> None:
     """In BOOT events, to the office and in backups; not the one of whatever else is installed."""
     lib = tmp_path / "lib"
