@@ -27,6 +27,7 @@ from edge_agent.tests.device import Device, PtyWire
 from edge_agent.tests.harness import OWN, Site, until
 from edge_agent.tests.office import Office
 from edge_agent.web import stream
+from edge_agent.web.page import Page
 from gatelink import events
 from gatelink.messages import Events
 from tools import cli
@@ -128,6 +129,29 @@ async def test_an_office_that_is_down_is_said_in_the_page_s_language(tmp_path: P
             async with http.get("/", params={"lang": language}) as answer:
                 page = await answer.text()
             assert re.search(rf'<span class="mark warn">{words}</span> <small>[^<]*127\.0\.0\.1:9', page), page
+
+
+async def test_an_office_that_was_not_asked_since_is_not_called_reached(tmp_path: Path) -> None:
+    """It stops while nothing is to be sent: the page says when it last answered, not that it is there."""
+    office = Office()
+    await office.start()
+    site = Site(tmp_path, office=office.config())
+    async with site.agent() as agent, client(agent) as http:
+        assert agent.uploader is not None
+        lanes = agent.uploader.lanes.values()
+        await until(lambda: sum(lane.delivered for lane in lanes) == agent.ingest.events > 0)
+        await office.stop()
+        for language, words in (
+            ("zh", "上次上传已送达</span> <small>最近回执"),
+            ("en", "the last upload arrived</span> <small>last receipt"),
+        ):
+            async with http.get("/", params={"lang": language}) as answer:
+                page = re.sub(r"\s+", " ", await answer.text())
+            assert words in page
+        async with http.get("/status") as answer:
+            status = await answer.json()
+    status["office"]["last_receipt_ms"] = None
+    assert "启动以来尚未上传" in Page("", str).state(status, "zh")
 
 
 async def test_what_a_foreign_page_may_not_do(tmp_path: Path) -> None:

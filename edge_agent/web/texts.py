@@ -66,7 +66,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "guessing": ("有人多次输错口令，共 {} 次", "Wrong secrets were tried here, {} times"),
     "backlog": ("待上传", "Waiting"),
     "office": ("办公室", "Office"),
-    "office_reached": ("已连通", "reached"),
+    # Nothing is known of an office while nothing is sent to it: what is said is when it last answered.
+    "office_reached": ("上次上传已送达", "the last upload arrived"),
+    "office_not_asked": ("启动以来尚未上传", "nothing sent since the start"),
     "office_not_reached": ("未连通", "not reached"),
     "office_none": ("未设置，只在本机保存", "none set, events stay here"),
     "last_receipt": ("最近回执 {}", "last receipt {}"),
