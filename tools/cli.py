@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,12 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         keys = edge_commands.add_parser(name, help=text)
         keys.add_argument("--device", type=int, required=True, help="the device's number")
-        keys.add_argument(
-            "--token-file", type=Path, required=True, metavar="FILE", help="the agent's control token"
-        )
-        keys.add_argument(
-            "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
-        )
+        _asks(keys, "the agent's control token", required=True)
         keys.set_defaults(handler=_edge_keys, does=does)
 
     update = edge_commands.add_parser("update", help="give a device another firmware version")
@@ -57,12 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     wanted = update.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--release", type=Path, metavar="FOLDER", help="what tools.release has built")
     wanted.add_argument("--withdraw", action="store_true", help="send no more of the one that is under way")
-    update.add_argument(
-        "--token-file", type=Path, required=True, metavar="FILE", help="the agent's control token"
-    )
-    update.add_argument(
-        "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
-    )
+    _asks(update, "the agent's control token", required=True)
     update.set_defaults(handler=_edge_update)
 
     edge_store.add(edge_commands)
@@ -77,10 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _office_parsers(office_commands)
 
     status = commands.add_parser("status", help="what the edge agent sees: devices, backlog, refused frames")
-    status.add_argument(
-        "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
-    )
-    status.add_argument("--token-file", type=Path, metavar="FILE", help="the agent's viewer token, if it has one")
+    _asks(status, "the agent's viewer token, if it has one", required=False)
     status.add_argument("--json", action="store_true", help="as the agent says it")
     status.set_defaults(handler=_status)
 
@@ -139,6 +127,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _asks(parser: argparse.ArgumentParser, token: str, *, required: bool) -> None:
+    """Arguments of what asks a running agent."""
+    parser.add_argument("--token-file", type=Path, required=required, metavar="FILE", help=token)
+    parser.add_argument(
+        "--url", default=STATUS_URL, help=f"the agent's status address (default {STATUS_URL})"
+    )
+    parser.add_argument(
+        "--ca-file", type=Path, metavar="FILE", help="https: the certificate (PEM) to trust, as its tls_cert"
+    )
+
+
 def _office_parsers(commands: Any) -> None:
     """What is done on the office's machine beside the server."""
 
@@ -191,7 +190,12 @@ def _edge_enrol(wanted: argparse.Namespace) -> int:
         known = asyncio.run(enrolment.enrol_here(here.data_dir, here.site, here.edge, wanted.code))
     except EdgeError as error:
         raise ToolError(str(error)) from error
-    print(f"{known.site}/{known.edge} is enrolled at {known.url}; a running agent goes on within a minute")
+    goes_on = (
+        "a running agent goes on within a minute"
+        if here.office is not None
+        else f"write an empty [office] table into {wanted.config}, then restart the agent"
+    )
+    print(f"{known.site}/{known.edge} is enrolled at {known.url}; {goes_on}")
     return DONE
 
 
@@ -215,16 +219,16 @@ def _edge_run(wanted: argparse.Namespace) -> int:
 def _edge_keys(wanted: argparse.Namespace) -> int:
     from tools import edge_ask
 
-    url = cast(str, wanted.url).removesuffix("/status")
-    print(edge_ask.ask(url, wanted.token_file, wanted.device, wanted.does))
+    agent = edge_ask.Agent(wanted.url, wanted.token_file, wanted.ca_file)
+    print(edge_ask.ask(agent, wanted.device, wanted.does))
     return DONE
 
 
 def _edge_update(wanted: argparse.Namespace) -> int:
-    from tools import edge_update
+    from tools import edge_ask, edge_update
 
-    url = cast(str, wanted.url).removesuffix("/status")
-    print(edge_update.ask(url, wanted.token_file, wanted.device, wanted.release))
+    agent = edge_ask.Agent(wanted.url, wanted.token_file, wanted.ca_file)
+    print(edge_update.ask(agent, wanted.device, wanted.release))
     return DONE
 
 
@@ -238,8 +242,8 @@ def _status(wanted: argparse.Namespace) -> int:
     from tools import edge_ask
     from tools.status_text import describe
 
-    url = cast(str, wanted.url).removesuffix("/status")
-    found = edge_ask.send(url, wanted.token_file, "/status", None, method="GET")
+    agent = edge_ask.Agent(wanted.url, wanted.token_file, wanted.ca_file)
+    found = edge_ask.send(agent, "/status", None, method="GET")
     print(json.dumps(found, ensure_ascii=False, indent=2) if wanted.json else describe(found))
     return DONE
 
@@ -247,7 +251,7 @@ def _status(wanted: argparse.Namespace) -> int:
 def _simulate(wanted: argparse.Namespace) -> int:
     from tools import device_code
 
-    device_code.use()
+    device_code.with_virtual_board()
     from tools.simulate import night
 
     return night.main(wanted.plan, wanted.folder, seed=wanted.seed, speed=wanted.speed, once=wanted.once)
@@ -306,12 +310,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = _parser().parse_args(arguments)
     handler = cast(Handler, wanted.handler)
     try:
-        return handler(wanted)
+        code = handler(wanted)
+        sys.stdout.flush()
     except ToolError as error:
         print(f"gatepost: {error}", file=sys.stderr)
         return MISTAKE
+    except BrokenPipeError:  # who reads has seen enough; else Python flushes once more at its end, and complains
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         return 130
+    return code
 
 
 if __name__ == "__main__":

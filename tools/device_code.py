@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.errors import ToolError
+
 ROOT = Path(__file__).resolve().parents[1]
 FIRMWARE = ROOT / "firmware"
 
@@ -26,6 +28,13 @@ def use() -> None:
     for folder in (FIRMWARE, ROOT):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
+
+
+def with_virtual_board() -> None:
+    """As use(), for what plays a virtual board. Raises ToolError where there is none: in the Debian package."""
+    if not (ROOT / "hw_tests").is_dir():
+        raise ToolError("there is no virtual board in the package: run this from a checkout of the sources")
+    use()
 
 
 def journal_events(image: bytes) -> Iterator[JournalEvent]:

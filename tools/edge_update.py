@@ -8,17 +8,17 @@ import cbor2
 
 from gatelink import cbor, manifest
 from gatelink.errors import GatelinkError
-from tools.edge_ask import send
+from tools.edge_ask import Agent, send
 from tools.errors import ToolError
 
 
-def ask(url: str, token_file: Path, device: int, release: Path | None) -> str:
+def ask(agent: Agent, device: int, release: Path | None) -> str:
     """release: a folder of tools.release, None: withdraw -> what came of it, in a line. Raises ToolError."""
     path = f"/devices/{device}/update"
     if release is None:
-        send(url, token_file, path, None, method="DELETE")
+        send(agent, path, None, method="DELETE")
         return f"device {device}: update withdrawn"
-    found = send(url, token_file, path, pack(release), "application/cbor")
+    found = send(agent, path, pack(release), "application/cbor")
     return (
         f"device {device}: version {found.get('version')} (seq {found.get('seq')}, {found.get('bytes')} bytes)"
         " is on its way; gatepost status shows how far it is"

@@ -138,6 +138,8 @@ def provision(
     Raises ToolError, and then neither file has the keys.
     """
     settings = _device_config(config)
+    if board is not None:
+        device_code.with_virtual_board()
     if board is None and port is None and config is not None:
         raise ToolError("--device-config needs --port or --board: it is written onto the device")
     if board is not None and port is not None:
@@ -171,7 +173,6 @@ def _device_config(path: Path | None) -> dict[str, object]:
 
 
 def _write_board(folder: Path, keys: DeviceKeys, settings: dict[str, object]) -> None:
-    device_code.use()
     from hw_tests.virtual_board.board import VirtualBoard
 
     role = "patrol_tag" if keys.role == "tag" else keys.role

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+from edge_agent.web.language import Words
+from edge_agent.web.texts import TEXTS
+from edge_agent.web.verdict import concerns
+
 
 def _table(value: object) -> Mapping[str, object]:
     return cast(Mapping[str, object], value) if isinstance(value, dict) else {}
@@ -28,9 +32,23 @@ def _shown(value: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)[:200]
 
 
+def _battery(millivolts: object) -> str:
+    return f", battery {millivolts / 1000:.2f} V" if isinstance(millivolts, int) and millivolts else ""
+
+
 def _counts(value: object) -> str:
     found = [f"{_shown(reason)} {_shown(count)}" for reason, count in sorted(_table(value).items()) if count]
     return ", ".join(found) or "none"
+
+
+def _concerns(status: Mapping[str, object]) -> list[str]:
+    """What somebody should look at, as the status page says it; nothing of an agent that says less."""
+    try:
+        found = concerns(status)
+    except (KeyError, TypeError):
+        return []
+    both = [Words(TEXTS, language) for language in ("en", "zh")]
+    return ["! " + _shown(" · ".join(words(one.text, *one.values) for words in both)) for one in found]
 
 
 def describe(status: object) -> str:
@@ -39,6 +57,7 @@ def describe(status: object) -> str:
     store, office = _table(top.get("store")), _table(top.get("office"))
     lines = [
         f"site {_shown(top.get('site'))}, edge {_shown(top.get('edge'))}",
+        *_concerns(top),
         f"waiting for the office: {_words(_table(top.get('backlog')).get('words'))}",
     ]
     problem = office.get("problem")
@@ -69,6 +88,7 @@ def describe(status: object) -> str:
             f"device {_shown(device.get('id')).replace(',', '')} {_shown(device.get('name'))}:"
             f" {_words(device.get('words'))}; acknowledged to {_shown(device.get('acked_seq'))},"
             f" {_shown(device.get('pending'))} pending, office complete to {_shown(held.get('complete_to'))}"
+            + _battery(device.get("battery_mv"))
         )
         key = _table(device.get("key"))
         if key.get("pending") is not None:

@@ -49,7 +49,7 @@ def with_viewer(site: Site, more: str = "") -> None:
 
 @asynccontextmanager
 async def client(agent: Agent, scheme: str = "http", **more: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    base = f"{scheme}://127.0.0.1:{agent.status.port}"
+    base = f"{scheme}://localhost:{agent.status.port}"
     timeout = aiohttp.ClientTimeout(total=20)
     jar = aiohttp.CookieJar(unsafe=True)  # a browser keeps cookies of plain addresses, too
     async with aiohttp.ClientSession(base, timeout=timeout, cookie_jar=jar, **more) as http:
@@ -369,6 +369,30 @@ def certificate(folder: Path) -> None:
     )
     (folder / "key.pem").write_bytes(private)
     (folder / "key.pem").chmod(0o600)
+
+
+async def test_the_command_line_over_https(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate(tmp_path)
+    site = Site(tmp_path)
+    with_viewer(site, 'tls_cert = "cert.pem"\ntls_key = "key.pem"\n')
+
+    async def status(scheme: str, *more: str) -> tuple[int, str]:
+        url = f"{scheme}://localhost:{agent.status.port}/status"
+        code = await asyncio.to_thread(
+            cli.main, ["status", "--url", url, "--token-file", str(tmp_path / "viewer"), *more]
+        )
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    async with site.agent() as agent:
+        code, said = await status("https")
+        assert (code, "--ca-file" in said, "is the edge agent running" in said) == (2, True, False)
+        code, said = await status("http")
+        assert (code, "right may be https://" in said) == (2, True)
+        code, said = await status("https", "--ca-file", str(tmp_path / "key.pem"))
+        assert (code, "right is a certificate in PEM" in said) == (2, True)
+        code, said = await status("https", "--ca-file", str(tmp_path / "cert.pem"))
+        assert (code, "waiting for the office" in said) == (0, True)
 
 
 async def test_https(tmp_path: Path) -> None:

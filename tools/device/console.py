@@ -233,5 +233,7 @@ def _mpremote() -> Any:
     try:
         from mpremote import transport_serial
     except ImportError as error:
-        raise ToolError("mpremote is needed to talk to a device: pip install 'gatepost[device]'") from error
+        raise ToolError(
+            "mpremote is needed to talk to a device; the package has none: run this from a checkout of the sources"
+        ) from error
     return transport_serial

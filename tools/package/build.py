@@ -161,11 +161,16 @@ def stage(root: Path, version: str, arch: str, python: str, lib: Path) -> None:
         root / "etc/gatepost/edge.example.toml",
         example.replace('data_dir = "data"', 'data_dir = "/var/lib/gatepost"'),
     )
+    office = (ROOT / "tools" / "office" / "office.example.toml").read_text()
+    _put(
+        root / "etc/gatepost/office.example.toml",
+        office.replace('data_dir = "data"', 'data_dir = "/var/lib/gatepost-office"'),
+    )
     shutil.copyfile(ROOT / "LICENSE", _folder(root / "usr/share/doc/gatepost") / "copyright")
     control = _folder(root / "DEBIAN")
     for script in ("postinst", "prerm", "postrm"):
         _put(control / script, _filled(script, version, python), 0o755)
-    _put(control / "conffiles", "/etc/gatepost/edge.example.toml\n")
+    _put(control / "conffiles", "/etc/gatepost/edge.example.toml\n/etc/gatepost/office.example.toml\n")
     files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.is_symlink()]
     size = sum(path.stat().st_size for path in files) // 1024
     _put(control / "control", CONTROL.format(version=version, arch=arch, python=python, size=size))

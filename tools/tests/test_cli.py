@@ -129,3 +129,31 @@ def test_provision_writes_a_board(tmp_path: Path) -> None:
     flash = (board / "flash.bin").read_bytes()
     assert key in flash or key.hex().encode() in flash
     assert provision(tmp_path, "--board", str(board)) == 2
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None:
+    config = '[office]\nlisten = "127.0.0.1:0"\ndata_dir = "data"\n[[site]]\nid = "s1"\n'
+    (tmp_path / "office.toml").write_text(config)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protocol'}"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.cli", "office", "init", "--config", str(tmp_path / "office.toml")],
+            stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert "Traceback" not in done.stderr
+
+
+def test_what_needs_the_virtual_board_says_so_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tools.device_code.ROOT", tmp_path)  # as in the package: no hw_tests
+    keys = [tmp_path / "devices.toml", tmp_path / "event-keys.toml"]
+    call = ["provision", "--site", "s", "--device", "7", "--role", "tag", "--board", str(tmp_path / "board")]
+    assert cli.main([*call, "--edge", str(keys[0]), "--office", str(keys[1])]) == 2
+    assert not any(key.exists() for key in keys)
+    assert cli.main(["simulate"]) == 2
+    assert capsys.readouterr().err.count("run this from a checkout") == 2
