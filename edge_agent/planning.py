@@ -157,7 +157,7 @@ class Plan:
         holds = hello.first_seq < hello.next_seq
         if ledger.last_boot < 0 and holds and hello.first_seq <= highest:
             # Provisioned anew, and what it holds has numbers of events that are here: a board that took the place of
-            # another counts from the start. Boot and key tell them apart; events of the old one may come twice.
+            # another counts from the start; its boots begin elsewhere. Events of one that is the same may come twice.
             self.notices.append((Notice.SEQ_RESTARTED, ledger.device, hello.first_seq, highest))
             coverage.upto, coverage.islands = hello.first_seq - 1, []
             ledger.proved_seq = 0

@@ -236,7 +236,7 @@ async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
         await tell(device, wire, agent, events.SOS, None)
         wire.send(device.status(battery_mv=3_812))
         await until(lambda: agent.switchboard.sessions[7].battery_mv == 3_812)
-        agent.rejects.add("not_authentic", 'A"\n', 7, 3)
+        agent.rejects.add("not_authentic", "A", 7, 3)
         async with http.get("/metrics") as answer:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             text = await answer.text()
@@ -253,6 +253,12 @@ async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
         assert found["gatepost_refused_frames_total", "not_authentic"] == 3
         assert found["gatepost_port_up", "A"] == 1
         assert found["gatepost_store_stalled",] == 0
+        assert found["gatepost_disk_full",] == 0
+        assert found["gatepost_disk_reserve_bytes",] > 0
+        assert found["gatepost_port_dropped_frames_total", "A"] == 0
+        assert found["gatepost_port_refused_frames_total", "A", "not_authentic"] == 3
+        assert found["gatepost_revoked_devices",] == 0
+        assert found["gatepost_device_key_pending", "7", "T7"] == 0
         async with http.get("/status") as answer:
             status = await answer.json()
         assert found["gatepost_events_stored_total",] == status["store"]["events"]

@@ -63,6 +63,28 @@ def _agent(status: dict[str, Any]) -> Iterator[Metric]:
         refused.add_metric((reason,), count)
     yield refused
     yield _counter("wrong_tries", "Wrong tokens at this server.", status["guard"]["wrong"])
+    yield _counter("wrong_tries_alarms", "Addresses that had to wait for it.", status["guard"]["alarms"])
+    yield _gauge("revoked_devices", "Devices that are refused.", len(status["revoked"]))
+    strangers = sum(one["frames"] for one in status["unprovisioned"])
+    yield _gauge("stranger_frames", "Frames of devices that are not provisioned here.", strangers)
+    yield from _disk(status["disk"])
+    integrity = status["integrity"]
+    if integrity is not None:
+        yield _gauge("integrity_findings", "What office or edge found wrong in the log.", len(integrity["findings"]))
+        yield _gauge("integrity_problem", "1 while no head can be delivered.", bool(integrity["problem"]))
+        yield _gauge("integrity_rows", "Rows in the tree.", integrity["rows"])
+        yield _gauge("integrity_signed_rows", "Of them in the last signed head.", integrity["signed_rows"])
+
+
+def _disk(disk: dict[str, Any]) -> Iterator[Metric]:
+    yield _gauge("disk_full", "1: events stay with their devices.", disk["state"] == "full")
+    yield _gauge("disk_reserve_bytes", "Less free than this is full.", disk["reserve_bytes"])
+    yield _gauge("disk_ballast_bytes", "Kept to be let go.", disk["ballast_bytes"])
+    yield _gauge("disk_problem", "1 while room can't be looked after.", bool(disk["problem"]))
+    if disk["days_left"] is not None:
+        yield _gauge("disk_left_days", "How long the rest will do.", disk["days_left"])
+    yield _counter("pruned_rows", "Delivered rows that were deleted.", disk["pruned_rows"])
+    yield _counter("pressed_rows", "Of them before their time.", disk["pressed_rows"])
 
 
 def _office(status: dict[str, Any]) -> Iterator[Metric]:
@@ -70,6 +92,8 @@ def _office(status: dict[str, Any]) -> Iterator[Metric]:
     if office is None:
         return
     yield _gauge("office_reached", "1 unless the last upload failed.", not office["problem"])
+    yield _gauge("office_denied", "1: the office does not let this edge in.", bool(office["denied"]))
+    yield _gauge("office_refused_rows", "Rows that the office refuses for good.", office["refused"]["rows"])
     yield _counter("uploads", "Uploads begun.", office["uploads"])
     yield _gauge(
         "office_last_receipt_time_seconds",
@@ -88,27 +112,39 @@ def _devices(devices: list[dict[str, Any]]) -> Iterator[Metric]:
     pending = GaugeMetricFamily("gatepost_device_pending_events", "Events on the device.", labels=labels)
     acked = GaugeMetricFamily("gatepost_device_acked_seq", "Stored here without a gap up to.", labels=labels)
     held = GaugeMetricFamily("gatepost_device_office_seq", "At the office without a gap up to.", labels=labels)
+    waits = GaugeMetricFamily("gatepost_device_key_pending", "1: a new link key waits.", labels=labels)
+    gaps = GaugeMetricFamily("gatepost_device_gaps", "Gaps in what is stored of it.", labels=labels)
     for device in devices:
         who = (str(device["id"]), device["name"])
         online.add_metric(who, device["online"])
         pending.add_metric(who, device["pending"])
         acked.add_metric(who, device["acked_seq"])
+        waits.add_metric(who, device["key"]["pending"] is not None)
+        gaps.add_metric(who, len(device["gaps"]))
         if device["last_contact_ms"]:
             contact.add_metric(who, device["last_contact_ms"] / 1000)
         if device["battery_mv"]:
             battery.add_metric(who, device["battery_mv"] / 1000)
         if device["office"]:
             held.add_metric(who, device["office"]["complete_to"])
-    yield from (online, contact, battery, pending, acked, held)
+    yield from (online, contact, battery, pending, acked, held, waits, gaps)
 
 
 def _ports(ports: list[dict[str, Any]]) -> Iterator[Metric]:
     up = GaugeMetricFamily("gatepost_port_up", "1: open.", labels=("port",))
     frames = CounterMetricFamily("gatepost_port_frames", "Frames.", labels=("port", "direction"))
     losses = CounterMetricFamily("gatepost_port_losses", "Times that the port vanished.", labels=("port",))
+    dropped = CounterMetricFamily("gatepost_port_dropped_frames", "Frames that did not go out.", labels=("port",))
+    refused = CounterMetricFamily("gatepost_port_refused_frames", "Refused frames.", labels=("port", "reason"))
+    silent = GaugeMetricFamily("gatepost_bus_silent_devices", "Polled, but not answering.", labels=("port",))
     for port in ports:
+        dropped.add_metric((port["name"],), port["dropped_out"])
+        for reason, count in sorted(port["rejects"].items()):
+            refused.add_metric((port["name"], reason), count)
+        if "bus" in port:
+            silent.add_metric((port["name"],), sum(not each["answers"] for each in port["bus"]))
         up.add_metric((port["name"],), port["up"])
         frames.add_metric((port["name"], "in"), port["frames_in"])
         frames.add_metric((port["name"], "out"), port["frames_out"])
         losses.add_metric((port["name"],), port["losses"])
-    yield from (up, frames, losses)
+    yield from (up, frames, losses, dropped, refused, silent)

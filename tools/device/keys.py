@@ -32,7 +32,8 @@ def _gp_keys():
 """
 
 # "dev" goes first and comes back last: power that fails between leaves a device that is silent, not one with half a
-# key. A boot counter that is there stays, so that no (boot, seq) is ever used for two events.
+# key. A boot counter that is there stays, so that no (boot, seq) is ever used for two events. For the same reason a new
+# board's begins elsewhere with each epoch: it may take the place of one that is broken, and counts its events from 1.
 _WRITE = """
 def _gp_provision(dev, link, event, epoch):
     nvs = esp32.NVS('gatepost')
@@ -44,7 +45,7 @@ def _gp_provision(dev, link, event, epoch):
     nvs.set_blob('event', event)
     nvs.set_i32('epoch', epoch)
     try: nvs.get_i32('boot')
-    except OSError: nvs.set_i32('boot', 0)
+    except OSError: nvs.set_i32('boot', epoch % 16 << 12)
     nvs.commit()
     nvs.set_i32('dev', dev)
     nvs.commit()

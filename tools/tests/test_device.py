@@ -6,11 +6,13 @@ import os
 import pty
 import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tools import cli
-from tools.device import image, install, partitions
+from tools.device import image, install, keys, partitions
 from tools.device.console import Console
 from tools.errors import ToolError
 
@@ -169,3 +171,36 @@ def test_what_a_role_gets() -> None:
     assert tag["/board.txt"] == b"esp32_devkit\n"
     assert all(data[:2] == struct.pack("BB", ord("M"), 6) for path, data in tag.items() if path.endswith(".mpy"))
     assert b'boot.run("patrol_tag.main")' in install.main_file("tag")
+
+
+def test_a_board_in_anothers_place_boots_under_other_numbers() -> None:
+    """The program that runs on the device, on a flash that keeps what it is told."""
+
+    class Nvs(dict[str, object]):
+        set_i32 = set_blob = dict.__setitem__
+        get_i32 = dict.__getitem__
+
+        def erase_key(self, key: str) -> None:
+            if self.pop(key, None) is None:
+                raise OSError
+
+        def commit(self) -> None:
+            """At once."""
+
+        def __missing__(self, key: str) -> object:
+            raise OSError(key)
+
+    def provisioned(nvs: Nvs, epoch: int) -> object:
+        space: dict[str, Any] = {"esp32": SimpleNamespace(NVS=lambda _: nvs)}
+        exec(keys._WRITE, space)  # what is sent to the device
+        space["_gp_provision"](7, b"l" * 32, b"e" * 32, epoch)
+        return nvs["boot"]
+
+    first = Nvs()
+    assert provisioned(first, 0) == 0
+    first["boot"] = 300
+    assert provisioned(first, 1) == 300  # the same board goes on
+    starts = [provisioned(Nvs(), epoch) for epoch in range(16)]
+    assert starts == sorted(set(starts))
+    assert starts[1] == 4_096
+    assert starts[15] < 1 << 16

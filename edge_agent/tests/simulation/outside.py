@@ -223,6 +223,9 @@ class Datagrams(asyncio.DatagramTransport):
         if device is not None and not self._life.dead:
             self._edge.to_device(device, bytes(data))
 
+    def get_write_buffer_size(self) -> int:
+        return 0  # a socket that takes everything
+
     def close(self) -> None:
         if self._edge.datagrams is self:
             self._edge.datagrams = None
