@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -36,9 +38,15 @@ async def until(condition: Callable[[], Any], deadline_s: float = 10.0, what: st
 
 
 def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody has; below those that the system gives out, so that nobody gets it by chance meanwhile."""
+    while True:
+        port = 10_240 + secrets.randbelow(22_528)
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
+            contextlib.suppress(OSError),
+        ):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Site:
@@ -132,6 +140,16 @@ class Process:
                 env={**os.environ, "PYTHONPATH": path},
                 preexec_fn=end_with_parent,  # a test that fails leaves no agent behind
             )
+
+    async def running(self, deadline_s: float = 60.0) -> None:
+        """Waits until it says that it runs; what it says instead is the failure."""
+
+        def said() -> str:
+            return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+        with contextlib.suppress(AssertionError):
+            await until(lambda: '"running"' in said() or self.process.returncode is not None, deadline_s)
+        assert '"running"' in said(), f"not running ({self.process.returncode}): {said()}"
 
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -36,7 +36,7 @@ async def test_a_healthy_site_with_its_agent_at_work(tmp_path: Path) -> None:
         wire = PtyWire(site.link)
         agent = Process(site)
         await agent.start()
-        await until(lambda: agent.log.exists() and '"running"' in agent.log.read_text(), 20)
+        await agent.running()
         leave(wire)
         found = await asyncio.to_thread(findings, site)
         wire.close()
