@@ -262,6 +262,15 @@ async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
         async with http.get("/status") as answer:
             status = await answer.json()
         assert found["gatepost_events_stored_total",] == status["store"]["events"]
+        # Whoever adds a part to the status decides whether it is worth a graph, and says so here.
+        assert set(status) == {
+            "v", "site", "edge", "now_ms", "started_ms", "ports", "devices", "revoked", "rejects", "unprovisioned",
+            "backlog", "store", "disk", "office", "integrity", "guard",
+        }  # fmt: skip
+        assert set(status["disk"]) == {
+            "state", "free_bytes", "reserve_bytes", "ballast_bytes", "problem", "days_left", "pruned_rows",
+            "pressed_rows", "keep_days",
+        }  # fmt: skip
         assert not [name for name, *_ in found if not re.fullmatch(r"gatepost_[a-z0-9_]+", name)]
     wire.close()
 
