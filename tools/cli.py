@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="what the edge agent sees: devices, backlog, refused frames")
     _asks(status, "the agent's viewer token, if it has one", required=False)
+    status.add_argument("--lang", choices=("zh", "en"), help="default: by LANG")
     status.add_argument("--json", action="store_true", help="as the agent says it")
     status.set_defaults(handler=_status)
 
@@ -239,12 +240,16 @@ def _office_run(wanted: argparse.Namespace) -> int:
 
 
 def _status(wanted: argparse.Namespace) -> int:
+    from edge_agent.service.heartbeat import language
     from tools import edge_ask
     from tools.status_text import describe
 
     agent = edge_ask.Agent(wanted.url, wanted.token_file, wanted.ca_file)
     found = edge_ask.send(agent, "/status", None, method="GET")
-    print(json.dumps(found, ensure_ascii=False, indent=2) if wanted.json else describe(found))
+    if wanted.json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        print(describe(found, wanted.lang or language()))
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""Layer: the edge agent's status JSON -> lines for people; what is missing is shown as such."""
+"""Layer: the edge agent's status JSON -> lines for people, in one language; what is missing is shown as such."""
 
 from __future__ import annotations
 
@@ -9,6 +9,133 @@ from edge_agent.web.language import Words
 from edge_agent.web.texts import TEXTS
 from edge_agent.web.verdict import concerns
 
+# Chinese, English.
+LABELS = {
+    "title": ("项目 {}，边缘主机 {}", "site {}, edge {}"),
+    "backlog": ("等待上传到办公室：{}", "waiting for the office: {}"),
+    "office": ("办公室 {}：{}", "office {}: {}"),
+    "reached": ("上次上传已送达", "reached"),
+    "store": ("存储：{}，{} 条事件", "store: {}, {} events"),
+    "disk_full": ("磁盘已满，剩余 {} 字节：事件留在设备上", "DISK FULL, {} bytes free: events stay with their devices"),
+    "refuses": (
+        "办公室拒收 {} 行，保留在本机并每天重试：{}",
+        "the office refuses {} rows, kept and tried again daily: {}",
+    ),
+    "store_problem": ("存储故障：{}", "store problem: {}"),
+    "port": ("端口 {}（{}）：{}", "port {} ({}): {}"),
+    "up": ("已连接", "up"),
+    "down": ("已断开", "DOWN"),
+    "no_answer": ("    无应答：{}", "    no answer from {}"),
+    "device": (
+        "设备 {} {}：{}；已确认至 {}，设备上 {} 条，办公室完整至 {}",
+        "device {} {}: {}; acknowledged to {}, {} pending, office complete to {}",
+    ),
+    "battery": ("，电池 {:.2f} V", ", battery {:.2f} V"),
+    "key": ("    第 {} 代链路密钥等待设备", "    link key of epoch {} waits for the device"),
+    "key_refused": ("，被拒绝：{}", ", refused: {}"),
+    "update": ("    版本 {}：{}，{} / {} 字节", "    version {}: {}, {} of {} bytes"),
+    "last_refusal": ("，最近一次拒绝 {}", ", last refusal {}"),
+    "refused_of": ("    拒收的帧：{}", "    refused frames: {}"),
+    "revoked": ("设备 {}：密钥已吊销，拒收的帧：{}", "device {}: REVOKED, refused frames: {}"),
+    "refused": ("拒收的帧：{}", "refused frames: {}"),
+    "strangers": ("未在本机登记但收到过（帧数）：{}", "not provisioned here, but heard (frames): {}"),
+    "none": ("无", "none"),
+}
+
+
+def describe(status: object, language: str) -> str:
+    """The whole status as text; language: zh or en."""
+    return "\n".join(_Told(language).lines(_table(status)))
+
+
+class _Told:
+    def __init__(self, language: str) -> None:
+        self._language = language
+        self._t = Words(LABELS, language)
+
+    def lines(self, top: Mapping[str, object]) -> list[str]:
+        t = self._t
+        store, office = _table(top.get("store")), _table(top.get("office"))
+        lines = [
+            t("title", _shown(top.get("site")), _shown(top.get("edge"))),
+            *self._concerns(top),
+            t("backlog", self._words(_table(top.get("backlog")).get("words"))),
+        ]
+        problem = office.get("problem")
+        if office:
+            lines.append(t("office", _shown(office.get("url")), _shown(problem) if problem else t("reached")))
+        lines.append(t("store", _shown(store.get("state")), _shown(store.get("events"))))
+        disk, refused = _table(top.get("disk")), _table(office.get("refused"))
+        if disk.get("state") == "full":
+            lines.append(t("disk_full", _shown(disk.get("free_bytes"))))
+        if refused.get("rows"):
+            reason = _table(refused.get("first")).get("reason")
+            lines.append(t("refuses", _shown(refused.get("rows")), _shown(reason)))
+        if store.get("problem"):
+            lines.append(t("store_problem", _shown(store.get("problem"))))
+        for port in _tables(top.get("ports")):
+            lines += self._port(port)
+        for device in _tables(top.get("devices")):
+            lines += self._device(device)
+        for device in _tables(top.get("revoked")):
+            lines.append(t("revoked", _number(device.get("id")), self._counts(device.get("rejects"))))
+        lines.append(t("refused", self._counts(top.get("rejects"))))
+        strangers = _tables(top.get("unprovisioned"))
+        if strangers:
+            shown = ", ".join(f"{_number(one.get('device'))} ({_shown(one.get('frames'))})" for one in strangers)
+            lines.append(t("strangers", shown))
+        return lines
+
+    def _port(self, port: Mapping[str, object]) -> list[str]:
+        t = self._t
+        state = t("up" if port.get("up") else "down")
+        lines = [t("port", _shown(port.get("name")), _shown(port.get("where")), state)]
+        lines += [
+            f"    {_shown(dock.get('dock'))}: {self._words(dock.get('words'))}" for dock in _tables(port.get("docks"))
+        ]
+        quiet = [_number(each.get("device")) for each in _tables(port.get("bus")) if not each.get("answers")]
+        return [*lines, t("no_answer", ", ".join(quiet))] if quiet else lines
+
+    def _device(self, device: Mapping[str, object]) -> list[str]:
+        t = self._t
+        held, battery = _table(device.get("office")), device.get("battery_mv")
+        line = t(
+            "device", _number(device.get("id")), _shown(device.get("name")), self._words(device.get("words")),
+            _shown(device.get("acked_seq")), _shown(device.get("pending")), _shown(held.get("complete_to")),
+        )  # fmt: skip
+        if isinstance(battery, int) and battery:
+            line += t("battery", battery / 1000)
+        lines = [line]
+        key = _table(device.get("key"))
+        if key.get("pending") is not None:
+            refused = t("key_refused", _shown(key.get("problem"))) if key.get("problem") else ""
+            lines.append(t("key", _shown(key.get("pending"))) + refused)
+        update = _table(device.get("update"))
+        if update:
+            refusal = t("last_refusal", _shown(update.get("refusal"))) if update.get("refusal") else ""
+            shown = [_shown(update.get(name)) for name in ("version", "phase", "bytes", "of")]
+            lines.append(t("update", *shown) + refusal)
+        if any(_table(device.get("rejects")).values()):
+            lines.append(t("refused_of", self._counts(device.get("rejects"))))
+        return lines
+
+    def _concerns(self, status: Mapping[str, object]) -> list[str]:
+        """What somebody should look at, as the status page says it; nothing of an agent that says less."""
+        try:
+            found = concerns(status)
+        except (KeyError, TypeError):
+            return []
+        words = Words(TEXTS, self._language)
+        return ["! " + _shown(words(one.text, *one.values)) for one in found]
+
+    def _words(self, value: object) -> str:
+        """A sentence that the agent wrote in both languages."""
+        return _shown(_table(value).get(self._language, value))
+
+    def _counts(self, value: object) -> str:
+        found = [f"{_shown(reason)} {_shown(count)}" for reason, count in sorted(_table(value).items()) if count]
+        return ", ".join(found) or self._t("none")
+
 
 def _table(value: object) -> Mapping[str, object]:
     return cast(Mapping[str, object], value) if isinstance(value, dict) else {}
@@ -18,99 +145,12 @@ def _tables(value: object) -> list[Mapping[str, object]]:
     return [_table(entry) for entry in value] if isinstance(value, list) else []
 
 
-def _words(value: object) -> str:
-    """A sentence that the agent wrote, in English and Chinese."""
-    words = _table(value)
-    return " · ".join(_shown(words[language]) for language in ("en", "zh") if language in words) or _shown(
-        value
-    )
-
-
 def _shown(value: object) -> str:
     """One value, printable and short: the agent's text may come from a device."""
     text = "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
     return "".join(char if char.isprintable() else "?" for char in text)[:200]
 
 
-def _battery(millivolts: object) -> str:
-    return f", battery {millivolts / 1000:.2f} V" if isinstance(millivolts, int) and millivolts else ""
-
-
-def _counts(value: object) -> str:
-    found = [f"{_shown(reason)} {_shown(count)}" for reason, count in sorted(_table(value).items()) if count]
-    return ", ".join(found) or "none"
-
-
-def _concerns(status: Mapping[str, object]) -> list[str]:
-    """What somebody should look at, as the status page says it; nothing of an agent that says less."""
-    try:
-        found = concerns(status)
-    except (KeyError, TypeError):
-        return []
-    both = [Words(TEXTS, language) for language in ("en", "zh")]
-    return ["! " + _shown(" · ".join(words(one.text, *one.values) for words in both)) for one in found]
-
-
-def describe(status: object) -> str:
-    """The whole status as text."""
-    top = _table(status)
-    store, office = _table(top.get("store")), _table(top.get("office"))
-    lines = [
-        f"site {_shown(top.get('site'))}, edge {_shown(top.get('edge'))}",
-        *_concerns(top),
-        f"waiting for the office: {_words(_table(top.get('backlog')).get('words'))}",
-    ]
-    problem = office.get("problem")
-    if office:
-        lines.append(f"office {_shown(office.get('url'))}: " + (_shown(problem) if problem else "reached"))
-    lines.append(f"store: {_shown(store.get('state'))}, {_shown(store.get('events'))} events")
-    disk, refused = _table(top.get("disk")), _table(office.get("refused"))
-    if disk.get("state") == "full":
-        lines.append(f"DISK FULL, {_shown(disk.get('free_bytes'))} bytes free: events stay with their devices")
-    if refused.get("rows"):
-        first = _table(refused.get("first"))
-        lines.append(
-            f"the office refuses {_shown(refused.get('rows'))} rows, kept and tried again daily:"
-            f" {_shown(first.get('reason'))}"
-        )
-    if store.get("problem"):
-        lines.append(f"store problem: {_shown(store.get('problem'))}")
-    for port in _tables(top.get("ports")):
-        state = "up" if port.get("up") else "DOWN"
-        lines.append(f"port {_shown(port.get('name'))} ({_shown(port.get('where'))}): {state}")
-        lines += [f"    {_shown(dock.get('dock'))}: {_words(dock.get('words'))}" for dock in _tables(port.get("docks"))]
-        quiet = [each for each in _tables(port.get("bus")) if not each.get("answers")]
-        if quiet:
-            lines.append("    no answer from " + ", ".join(str(each.get("device")) for each in quiet))
-    for device in _tables(top.get("devices")):
-        held = _table(device.get("office"))
-        lines.append(
-            f"device {_shown(device.get('id')).replace(',', '')} {_shown(device.get('name'))}:"
-            f" {_words(device.get('words'))}; acknowledged to {_shown(device.get('acked_seq'))},"
-            f" {_shown(device.get('pending'))} pending, office complete to {_shown(held.get('complete_to'))}"
-            + _battery(device.get("battery_mv"))
-        )
-        key = _table(device.get("key"))
-        if key.get("pending") is not None:
-            problem = f", refused: {_shown(key.get('problem'))}" if key.get("problem") else ""
-            lines.append(f"    link key of epoch {_shown(key.get('pending'))} waits for the device{problem}")
-        update = _table(device.get("update"))
-        if update:
-            lines.append(
-                f"    version {_shown(update.get('version'))}: {_shown(update.get('phase'))},"
-                f" {_shown(update.get('bytes'))} of {_shown(update.get('of'))} bytes"
-                + (f", last refusal {_shown(update.get('refusal'))}" if update.get("refusal") else "")
-            )
-        if _counts(device.get("rejects")) != "none":
-            lines.append(f"    refused frames: {_counts(device.get('rejects'))}")
-    for device in _tables(top.get("revoked")):
-        number = _shown(device.get("id")).replace(",", "")
-        lines.append(f"device {number}: REVOKED, refused frames: {_counts(device.get('rejects'))}")
-    lines.append(f"refused frames: {_counts(top.get('rejects'))}")
-    strangers = _tables(top.get("unprovisioned"))
-    if strangers:
-        shown = ", ".join(
-            f"{_shown(s.get('device')).replace(',', '')} ({_shown(s.get('frames'))})" for s in strangers
-        )
-        lines.append(f"not provisioned here, but heard (frames): {shown}")
-    return "\n".join(lines)
+def _number(value: object) -> str:
+    """A device's number, as it is written elsewhere."""
+    return _shown(value).replace(",", "")

@@ -91,7 +91,7 @@ async def test_rotate_and_revoke_from_the_command_line(
         ):
             seen = await answer.json()
         assert seen["revoked"] == [{"id": 7, "rejects": {"revoked": 1}}]
-        assert "device 7: REVOKED, refused frames: revoked 1" in describe(seen)
+        assert "device 7: REVOKED, refused frames: revoked 1" in describe(seen, "en")
         assert [entry["key"] for entry in seen["devices"]] == [{"epoch": 0, "pending": None, "problem": ""}]
         assert await gatepost(agent, tmp_path, "rotate", 7) == 2
         assert "not provisioned here, or revoked" in capsys.readouterr().err
@@ -134,7 +134,7 @@ async def test_only_with_the_token_and_only_what_makes_sense(
             aiohttp.ClientSession() as http,
             http.get(f"http://127.0.0.1:{agent.status.port}/status") as page,
         ):
-            assert "    link key of epoch 1 waits for the device" in describe(await page.json())
+            assert "    link key of epoch 1 waits for the device" in describe(await page.json(), "en")
         assert await gatepost(agent, tmp_path, "rotate", 99) == 2
         assert "not provisioned here" in capsys.readouterr().err
         (tmp_path / "control").write_text("another")

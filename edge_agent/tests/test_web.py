@@ -406,8 +406,8 @@ async def test_the_command_line_over_https(tmp_path: Path, capsys: pytest.Captur
         assert (code, "right may be https://" in said) == (2, True)
         code, said = await status("https", "--ca-file", str(tmp_path / "key.pem"))
         assert (code, "right is a certificate in PEM" in said) == (2, True)
-        code, said = await status("https", "--ca-file", str(tmp_path / "cert.pem"))
-        assert (code, "waiting for the office" in said) == (0, True)
+        code, said = await status("https", "--ca-file", str(tmp_path / "cert.pem"), "--lang", "zh")
+        assert (code, "等待上传到办公室" in said) == (0, True)
 
 
 async def test_https(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import os
 from pathlib import Path
 
 import apsw
 
 from edge_agent import config as edge_config
 from edge_agent.errors import EdgeError
+from edge_agent.service.heartbeat import language
 from tools.errors import ToolError
 from tools.office import config as office_config
 from tools.office.config import Config
@@ -26,14 +26,8 @@ def run(wanted: argparse.Namespace) -> int:
     if wanted.json:
         print(json.dumps(report.as_json(), ensure_ascii=False, indent=1))
     else:
-        print(report.text(wanted.lang or _language()))
+        print(report.text(wanted.lang or language()))
     return report.exit_code
-
-
-def _language() -> str:
-    """zh unless the system speaks something else."""
-    said = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or "zh"
-    return "zh" if said.lower().startswith("zh") else "en"
 
 
 def _checked(wanted: argparse.Namespace) -> Report:
