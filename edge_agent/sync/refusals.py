@@ -9,7 +9,7 @@ from edge_agent.errors import OfficeRefusedError
 from edge_agent.store.outbox import Part
 
 # Refused rows of more than one device without a single one taken in between: then the office is wrong, not the rows.
-# However many of one device: what that one made must not hold up what others have to say.
+# However many of one device alone: what that one made must not hold up what others have to say.
 MAX_IN_A_ROW = 64
 RETRY_MS = 86_400_000
 RETRY_ROWS = 256
