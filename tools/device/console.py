@@ -234,6 +234,7 @@ def _mpremote() -> Any:
         from mpremote import transport_serial
     except ImportError as error:
         raise ToolError(
-            "mpremote is needed to talk to a device; the package has none: run this from a checkout of the sources"
+            "mpremote is needed to talk to a device: run this from a checkout of the sources after make setup, or"
+            " pip install 'gatepost[device]'; the Debian package has none"
         ) from error
     return transport_serial

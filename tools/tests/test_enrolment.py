@@ -207,6 +207,7 @@ async def test_as_its_people_do_it(place: Place) -> None:
     assert (code, err.count("\n"), "slip" in err) == (2, 1, True)
     code, said, err = await command(*edge, "--code", out.strip())
     assert (code, err, "is enrolled at https://127.0.0.1" in said) == (0, "", True)
+    assert "within a minute" in said
     kept = place.data / "office.toml"
     assert kept.stat().st_mode & 0o777 == 0o600
     assert parse(out).code not in kept.read_text()
@@ -220,6 +221,14 @@ async def test_as_its_people_do_it(place: Place) -> None:
     assert (code, out.startswith("s1/e1: enrolled")) == (0, True)
     assert await process.end() == 0
     wire.close()
+
+
+async def test_an_agent_that_knows_of_no_office_is_told_to_start_anew(place: Place) -> None:
+    place.site.config_path.write_text(place.site.config_path.read_text().replace(OFFICE, ""))
+    code, said, err = await command(
+        "edge", "enrol", "--config", str(place.site.config_path), "--code", place.code()
+    )
+    assert (code, err, "write an empty [office] table" in said) == (0, "", True)
 
 
 async def test_a_code_shown_to_the_wrong_server_is_not_said(place: Place, impostor: ssl.SSLContext) -> None:

@@ -138,6 +138,17 @@ def test_installed(machine: Machine, packages: dict[str, Path]) -> None:
     assert "COMMAND" in machine.run("gatepost", "--help")
     with (machine.root / "etc/gatepost/edge.example.toml").open("rb") as example:
         assert tomllib.load(example)["edge"]["data_dir"] == STATE
+    # An office as the README sets it up, before its unit ever ran.
+    config = "/etc/gatepost/office.toml"
+    as_gatepost = ("runuser", "-u", "gatepost", "--")
+    machine.run(*as_gatepost, "cp", "/etc/gatepost/office.example.toml", config)
+    machine.run(*as_gatepost, "gatepost", "office", "init", "--config", config)
+    machine.run("systemctl", "start", "gatepost-office")
+    database = machine.root / "var/lib/gatepost-office/office.db"
+    machine.until(database.exists, 60, "the office does not start")
+    machine.run("systemctl", "stop", "gatepost-office")
+    for path in (*database.parent.iterdir(), machine.root / config.lstrip("/")):
+        path.unlink()
 
 
 async def test_the_agent_works_in_its_cage(machine: Machine, whole: Estate) -> None:
