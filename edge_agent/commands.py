@@ -42,7 +42,8 @@ class Commands:
             within_ms = min(within_ms, MOVEMENT_MS)
         if len(self._pending) >= MAX_PENDING:
             raise CommandRefusedError("too many commands wait for this device")
-        # From a lower bound of the uptime, so that the deadline is never later than asked for.
+        # From a lower bound of the uptime, so that the deadline is not later than asked for; where the clock was set
+        # meanwhile it may be, and the device, which has bounds of its own, says that it is stale.
         uptime_ms = self._uptime(self._clock.now_ms())
         if uptime_ms is None:
             raise CommandRefusedError("the device has not been heard since it started")

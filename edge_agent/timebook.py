@@ -164,7 +164,10 @@ class TimeBook:
         return Facts(book.anchors, self._drift_ppm, self._sleeper(book), book.sleeps, over)
 
     def uptime_at_least(self, boot: int, now_ms: int) -> int | None:
-        """The least that the device's uptime is now, or None when nothing is known of this boot."""
+        """The least that the device's uptime is now, or None when nothing is known of this boot.
+
+        By the wall clock since the last contact: too much where that was set forward while the time was not known.
+        """
         book = self._boots.get(boot)
         if book is None or book.contact is None:
             return None
