@@ -155,19 +155,19 @@ class Plan:
         coverage = ledger.coverage
         highest = coverage.islands[-1][1] if coverage.islands else coverage.upto
         holds = hello.first_seq < hello.next_seq
+        behind = hello.next_seq <= highest and hello.boot > ledger.last_boot
+        restarted_at = 0
         if ledger.last_boot < 0 and holds and hello.first_seq <= highest:
             # Provisioned anew, and what it holds has numbers of events that are here: a board that took the place of
             # another counts from the start; its boots begin elsewhere. Events of one that is the same may come twice.
-            self.notices.append((Notice.SEQ_RESTARTED, ledger.device, hello.first_seq, highest))
-            coverage.upto, coverage.islands = hello.first_seq - 1, []
-            ledger.proved_seq = 0
-            return
-        behind = hello.next_seq <= highest and hello.boot > ledger.last_boot
-        if behind and (holds or coverage.islands):
+            restarted_at = hello.first_seq
+        elif behind and (holds or coverage.islands):
             # The device lost the end of its journal and has minted events with numbers of lost ones. Its boot number
             # tells them apart; taking them for duplicates would lose them. (A device that has minted nothing yet is
             # told the watermark by the welcome and goes on after it.)
-            self.notices.append((Notice.SEQ_RESTARTED, ledger.device, hello.next_seq, highest))
+            restarted_at = hello.next_seq
+        if restarted_at:
+            self.notices.append((Notice.SEQ_RESTARTED, ledger.device, restarted_at, highest))
             coverage.upto, coverage.islands = hello.first_seq - 1, []
             ledger.proved_seq = 0
         elif hello.first_seq > coverage.upto + 1:

@@ -16,12 +16,10 @@ LABELS = {
     "office": ("办公室 {}：{}", "office {}: {}"),
     "reached": ("上次上传已送达", "reached"),
     "store": ("存储：{}，{} 条事件", "store: {}, {} events"),
-    "disk_full": ("磁盘已满，剩余 {} 字节：事件留在设备上", "DISK FULL, {} bytes free: events stay with their devices"),
-    "refuses": (
-        "办公室拒收 {} 行，保留在本机并每天重试：{}",
-        "the office refuses {} rows, kept and tried again daily: {}",
+    "other_version": (
+        "! 该边缘主机的程序版本不同，无法判断有什么需要处理",
+        "! this agent is of another version: what to look at can't be judged",
     ),
-    "store_problem": ("存储故障：{}", "store problem: {}"),
     "port": ("端口 {}（{}）：{}", "port {} ({}): {}"),
     "up": ("已连接", "up"),
     "down": ("已断开", "DOWN"),
@@ -65,14 +63,6 @@ class _Told:
         if office:
             lines.append(t("office", _shown(office.get("url")), _shown(problem) if problem else t("reached")))
         lines.append(t("store", _shown(store.get("state")), _shown(store.get("events"))))
-        disk, refused = _table(top.get("disk")), _table(office.get("refused"))
-        if disk.get("state") == "full":
-            lines.append(t("disk_full", _shown(disk.get("free_bytes"))))
-        if refused.get("rows"):
-            reason = _table(refused.get("first")).get("reason")
-            lines.append(t("refuses", _shown(refused.get("rows")), _shown(reason)))
-        if store.get("problem"):
-            lines.append(t("store_problem", _shown(store.get("problem"))))
         for port in _tables(top.get("ports")):
             lines += self._port(port)
         for device in _tables(top.get("devices")):
@@ -120,11 +110,11 @@ class _Told:
         return lines
 
     def _concerns(self, status: Mapping[str, object]) -> list[str]:
-        """What somebody should look at, as the status page says it; nothing of an agent that says less."""
+        """What somebody should look at, as the status page says it."""
         try:
             found = concerns(status)
-        except (KeyError, TypeError):
-            return []
+        except (KeyError, TypeError):  # its status lacks what this program judges by
+            return [self._t("other_version")]
         words = Words(TEXTS, self._language)
         return ["! " + _shown(words(one.text, *one.values)) for one in found]
 

@@ -91,7 +91,7 @@ def load(connection: apsw.Connection) -> dict[int, Ledger]:
         ledger = Ledger(int(row[0]), int(row[1]))
         ledger.piv_high = int(row[2])
         ledger.piv_mask = int(row[3]) & (_TOP << 1) - 1
-        # Up to version 0.1.0 a broken device could bring its watermark beyond what an ack can name.
+        # An earlier program let a broken device bring its watermark beyond what an ack can name.
         upto = min(int(row[4]), MAX_SEQ)
         ledger.coverage = Coverage(upto, [(a, b) for a, b in cbor2.loads(bytes(row[5])) if b <= MAX_SEQ])
         ledger.proved_seq, ledger.last_contact_ms = int(row[6]), int(row[7])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -22,31 +20,22 @@ from edge_agent.clock import Clock
 from edge_agent.daemon import Agent
 from edge_agent.store.events import Row
 from edge_agent.tests.device import Device
-from tools.simulate.processes import end_with_parent
+from tools.simulate.processes import end_with_parent, free_port
 
 OWN = 1
 
 
-async def until(condition: Callable[[], Any], deadline_s: float = 10.0, what: str = "") -> None:
-    """Waits for a condition; fails at the deadline."""
+async def until(
+    condition: Callable[[], Any], deadline_s: float = 10.0, what: str | Callable[[], str] = ""
+) -> None:
+    """Waits for a condition; fails at the deadline with `what`, asked then if it is a question."""
     try:
         async with asyncio.timeout(deadline_s):
             while not condition():  # noqa: ASYNC110 - what is waited for happens in another process or thread
                 await asyncio.sleep(0.002)
     except TimeoutError:
-        raise AssertionError(what or "the condition did not come true in time") from None
-
-
-def free_udp_port() -> int:
-    """One that nobody has; below those that the system gives out, so that nobody gets it by chance meanwhile."""
-    while True:
-        port = 10_240 + secrets.randbelow(22_528)
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
-            contextlib.suppress(OSError),
-        ):
-            probe.bind(("127.0.0.1", port))
-            return port
+        told = what if isinstance(what, str) else what()
+        raise AssertionError(told or "the condition did not come true in time") from None
 
 
 class Site:
@@ -57,7 +46,7 @@ class Site:
     def __init__(self, folder: Path, devices: int = 2, **tables: str) -> None:
         self.folder = folder
         self.link = folder / "ttyA"
-        self.udp_port = free_udp_port()
+        self.udp_port = free_port(socket.SOCK_DGRAM)
         self.devices = [Device(7 + n, bytes([7 + n]) * 32) for n in range(devices)]
         self.config_path = folder / "edge.toml"
         self.write(**tables)
@@ -147,9 +136,8 @@ class Process:
         def said() -> str:
             return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
-        with contextlib.suppress(AssertionError):
-            await until(lambda: '"running"' in said() or self.process.returncode is not None, deadline_s)
-        assert '"running"' in said(), f"not running ({self.process.returncode}): {said()}"
+        await until(lambda: '"running"' in said() or self.process.returncode is not None, deadline_s, said)
+        assert '"running"' in said(), f"ended with {self.process.returncode}: {said()}"
 
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

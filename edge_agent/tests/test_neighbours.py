@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,20 @@ def pair() -> tuple[Device, Device]:
 def hello(device: Device, seq: int) -> bytes:
     """One of a device that holds nothing and goes on at `seq`."""
     return device.send(Hello(1, device.boot, device.nonce, device.uptime_ms, 1, "x", seq, seq))
+
+
+NEW_KEY = bytes(range(2, 34))
+
+
+@contextmanager
+def provisioned_anew(folder: Path, device: Device) -> Iterator[Pump]:
+    """An edge that has the first three events of `device`, whose number then got a new key."""
+    with pump(folder, KEYS) as edge:
+        edge.take(device.hello())
+        edge.take(device.batch(1, 3))
+        edge.write_devices({**KEYS, BAD: (NEW_KEY, 1)})
+        edge.restart()
+        yield edge
 
 
 def recorded(edge: Pump, kind: int) -> list[list[Any]]:
@@ -124,13 +140,8 @@ async def test_what_a_board_that_took_anothers_place_holds_is_taken(tmp_path: Pa
     old, _ = pair()
     for _ in range(3):
         old.mint()
-    with pump(tmp_path, KEYS) as edge:
-        edge.take(old.hello())
-        edge.take(old.batch(1, 3))
-        new_key = bytes(range(2, 34))
-        edge.write_devices({**KEYS, BAD: (new_key, 1)})
-        edge.restart()
-        new = Device(BAD, new_key, epoch=1, seed=5)
+    with provisioned_anew(tmp_path, old) as edge:
+        new = Device(BAD, NEW_KEY, epoch=1, seed=5)
         for _ in range(30):
             new.mint()
         edge.take(new.hello())
@@ -147,13 +158,8 @@ async def test_a_board_that_keeps_its_journal_goes_on_after_a_new_key(tmp_path: 
     device, _ = pair()
     for _ in range(6):
         device.mint()
-    with pump(tmp_path, KEYS) as edge:
-        edge.take(device.hello())
-        edge.take(device.batch(1, 3))
-        new_key = bytes(range(2, 34))
-        edge.write_devices({**KEYS, BAD: (new_key, 1)})
-        edge.restart()
-        again = Device(BAD, new_key, epoch=1)
+    with provisioned_anew(tmp_path, device) as edge:
+        again = Device(BAD, NEW_KEY, epoch=1)
         again.journal, again.chain = device.journal, device.chain
         again.restart()
         edge.take(again.hello(4))

@@ -1,74 +1,26 @@
-"""The status address as its users meet it: page, stream, metrics, tokens, wrong tries, limits; over real sockets."""
+"""The status address as its users meet it: page, stream, tokens, wrong tries, limits; over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import json
 import re
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from prometheus_client.parser import text_string_to_metric_families
 
-from edge_agent import config as configuration
-from edge_agent.daemon import Agent
-from edge_agent.errors import ConfigError
-from edge_agent.tests.device import Device, PtyWire
+from edge_agent.tests.device import PtyWire
 from edge_agent.tests.harness import OWN, Site, until
 from edge_agent.tests.office import Office
+from edge_agent.tests.watching import TOKEN, client, greet, tell, with_viewer
 from edge_agent.web import stream
 from edge_agent.web.page import Page
 from gatelink import events
-from gatelink.messages import Events
 from tools import cli
 
 EVIL = "<img src=x onerror=x>"
-TOKEN = "viewer-token-of-this-site"
-
-
-def with_viewer(site: Site, more: str = "") -> None:
-    """Only whoever holds TOKEN may look."""
-    path = site.folder / "viewer"
-    path.write_text(TOKEN)
-    path.chmod(0o600)
-    line = 'listen = "127.0.0.1:0"\n'
-    text = site.config_path.read_text()
-    assert line in text
-    site.config_path.write_text(text.replace(line, f'{line}viewer_token_file = "viewer"\n{more}', 1))
-
-
-@asynccontextmanager
-async def client(agent: Agent, scheme: str = "http", **more: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    base = f"{scheme}://localhost:{agent.status.port}"
-    timeout = aiohttp.ClientTimeout(total=20)
-    jar = aiohttp.CookieJar(unsafe=True)  # a browser keeps cookies of plain addresses, too
-    async with aiohttp.ClientSession(base, timeout=timeout, cookie_jar=jar, **more) as http:
-        yield http
-
-
-async def greet(device: Device, wire: PtyWire, agent: Agent) -> None:
-    wire.send(device.hello())
-    await until(lambda: agent.switchboard.sessions[device.device].boot == device.boot)
-
-
-async def tell(device: Device, wire: PtyWire, agent: Agent, kind: int, *fields: Any) -> None:
-    """One more event, stored when this returns."""
-    seq = device.mint(kind, *fields)
-    boot, uptime_cs, payload, _ = device.journal[seq]
-    wire.send(device.send(Events(seq, boot, uptime_cs, payload, None, 0, None)))
-    await until(lambda: agent.switchboard.sessions[device.device].acked_seq == seq)
-
-
 async def messages_of(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, str, str]]:
     """(event, id, data) of a stream, comments left out."""
     fields: dict[str, str] = {}
@@ -228,53 +180,6 @@ async def test_watchers_are_counted_and_let_go(tmp_path: Path) -> None:
         one.close()
 
 
-async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    device, wire = site.devices[0], PtyWire(site.link)
-    async with site.agent() as agent, client(agent) as http:
-        await greet(device, wire, agent)
-        await tell(device, wire, agent, events.SOS, None)
-        wire.send(device.status(battery_mv=3_812))
-        await until(lambda: agent.switchboard.sessions[7].battery_mv == 3_812)
-        agent.rejects.add("not_authentic", "A", 7, 3)
-        async with http.get("/metrics") as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-            text = await answer.text()
-        found = {
-            (sample.name, *sample.labels.values()): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-        assert found["gatepost_device_online", "7", "T7"] == 1
-        assert found["gatepost_device_online", "8", "T8"] == 0
-        assert found["gatepost_device_battery_volts", "7", "T7"] == 3.812
-        assert found["gatepost_device_acked_seq", "7", "T7"] == 1
-        assert found["gatepost_backlog_events", "alarm"] == 1
-        assert found["gatepost_refused_frames_total", "not_authentic"] == 3
-        assert found["gatepost_port_up", "A"] == 1
-        assert found["gatepost_store_stalled",] == 0
-        assert found["gatepost_disk_full",] == 0
-        assert found["gatepost_disk_reserve_bytes",] > 0
-        assert found["gatepost_port_dropped_frames_total", "A"] == 0
-        assert found["gatepost_port_refused_frames_total", "A", "not_authentic"] == 3
-        assert found["gatepost_revoked_devices",] == 0
-        assert found["gatepost_device_key_pending", "7", "T7"] == 0
-        async with http.get("/status") as answer:
-            status = await answer.json()
-        assert found["gatepost_events_stored_total",] == status["store"]["events"]
-        # Whoever adds a part to the status decides whether it is worth a graph, and says so here.
-        assert set(status) == {
-            "v", "site", "edge", "now_ms", "started_ms", "ports", "devices", "revoked", "rejects", "unprovisioned",
-            "backlog", "store", "disk", "office", "integrity", "guard",
-        }  # fmt: skip
-        assert set(status["disk"]) == {
-            "state", "free_bytes", "reserve_bytes", "ballast_bytes", "problem", "days_left", "pruned_rows",
-            "pressed_rows", "keep_days",
-        }  # fmt: skip
-        assert not [name for name, *_ in found if not re.fullmatch(r"gatepost_[a-z0-9_]+", name)]
-    wire.close()
-
-
 async def test_only_with_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = Site(tmp_path)
     with_viewer(site)
@@ -365,87 +270,3 @@ async def test_limits_of_what_comes_in(tmp_path: Path) -> None:
             writer.close()
         async with http.get("/healthz") as answer:
             assert answer.status == 200
-
-
-def certificate(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key.pem").write_bytes(private)
-    (folder / "key.pem").chmod(0o600)
-
-
-async def test_the_command_line_over_https(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    certificate(tmp_path)
-    site = Site(tmp_path)
-    with_viewer(site, 'tls_cert = "cert.pem"\ntls_key = "key.pem"\n')
-
-    async def status(scheme: str, *more: str) -> tuple[int, str]:
-        url = f"{scheme}://localhost:{agent.status.port}/status"
-        code = await asyncio.to_thread(
-            cli.main, ["status", "--url", url, "--token-file", str(tmp_path / "viewer"), *more]
-        )
-        out, err = capsys.readouterr()
-        return code, out + err
-
-    async with site.agent() as agent:
-        code, said = await status("https")
-        assert (code, "--ca-file" in said, "is the edge agent running" in said) == (2, True, False)
-        code, said = await status("http")
-        assert (code, "right may be https://" in said) == (2, True)
-        code, said = await status("https", "--ca-file", str(tmp_path / "key.pem"))
-        assert (code, "right is a certificate in PEM" in said) == (2, True)
-        code, said = await status("https", "--ca-file", str(tmp_path / "cert.pem"), "--lang", "zh")
-        assert (code, "等待上传到办公室" in said) == (0, True)
-
-
-async def test_https(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    certificate(tmp_path)
-    with_viewer(site, 'tls_cert = "cert.pem"\ntls_key = "key.pem"\n')
-    trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-    async with site.agent() as agent:
-        url = f"https://localhost:{agent.status.port}"
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as http,
-            http.post(f"{url}/login", data={"token": TOKEN}, allow_redirects=False) as answer,
-        ):
-            assert answer.status == 303
-            assert "Secure" in answer.headers["Set-Cookie"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "told"),
-    [
-        ('listen = "0.0.0.0:8787"', "[status] listen: others can reach this address: set viewer_token_file"),
-        ('listen = "127.0.0.1:0"\ntls_cert = "c.pem"', "[status] tls_cert: tls_cert and tls_key belong together"),
-        ('listen = "127.0.0.1:0"\nviewer_token_file = "nowhere"', "nowhere can't be read"),
-    ],
-)
-def test_mistakes(tmp_path: Path, lines: str, told: str) -> None:
-    site = Site(tmp_path)
-    text = site.config_path.read_text()
-    site.config_path.write_text(text.replace('listen = "127.0.0.1:0"', lines, 1))
-    with pytest.raises(ConfigError, match=re.escape(told)):
-        configuration.load(site.config_path)
-
-
-async def test_a_certificate_that_is_none(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    certificate(tmp_path)
-    (tmp_path / "cert.pem").write_text("no certificate")
-    with_viewer(site, 'tls_cert = "cert.pem"\ntls_key = "key.pem"\n')
-    with pytest.raises(Exception, match="an address or certificate can't be used"):
-        async with site.agent():
-            pass

@@ -13,7 +13,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from edge_agent.tests.browser import NARROW, WIDE, chromium, complaints, resize, skip_by_word
 from edge_agent.tests.device import PtyWire
 from edge_agent.tests.harness import Site
-from edge_agent.tests.test_web import EVIL, TOKEN, greet, tell, with_viewer
+from edge_agent.tests.test_web import EVIL
+from edge_agent.tests.watching import TOKEN, greet, tell, with_viewer
 from gatelink import events
 
 skip_by_word("the edge agent's page")

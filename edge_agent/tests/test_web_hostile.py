@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.daemon import Agent
 from edge_agent.tests.harness import Site, until
-from edge_agent.tests.test_web import TOKEN, client, with_viewer
+from edge_agent.tests.watching import TOKEN, client, with_viewer
 from edge_agent.throttle import FREE_TRIES
 from edge_agent.web import connections, stream
 from edge_agent.web.connections import MAX_CONNECTIONS

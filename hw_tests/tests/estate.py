@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -19,18 +18,13 @@ from hw_tests.virtual_board.board import VirtualBoard
 from node.image import open_image
 from tools import cli
 from tools.release import build, sign
+from tools.simulate.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 DEVICE = 7
 LINK, EVENT = bytes(range(1, 33)), bytes(range(2, 34))
 TOKEN = "control-token"
 EPOCH_MS = 1_900_000_000_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Releases:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.simulate.processes import free_port
+
 SITE = "bench"
 START_S, STOP_S = 30.0, 20.0
 
@@ -24,25 +25,6 @@ class Office(NamedTuple):
 
     port: int
     token: str
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody has, and nobody gets by chance.
-
-    Below what the system gives to outgoing connections, and each only once: systems that start side by side must not
-    find their port taken.
-    """
-    while True:
-        port = 10_240 + secrets.randbelow(22_528)
-        if port in _given:
-            continue
-        _given.add(port)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import cbor2
 
 from tools.bench import fresh, ingest, links, packages, sample
 from tools.bench.rows import Row, at_least
+from tools.simulate.processes import free_port
 
 PART = "rivals"
 LINKS, WINDOW = ingest.LINKS, links.WINDOW
@@ -92,9 +93,7 @@ async def _mqtt_s(port: int, count: int) -> float:
 
 @contextmanager
 def _broker(command: list[str], folder: Path, settings: str) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     kept = folder / "kept"
     kept.mkdir()
     config = folder / "mosquitto.conf"

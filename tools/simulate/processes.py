@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -29,11 +30,23 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_given: set[int] = set()
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of this machine that nobody has, and nobody gets by chance; SOCK_DGRAM: of UDP.
+
+    Below what the system gives to outgoing connections, and each only once: what starts side by side must not find
+    its port taken.
+    """
+    while True:
+        port = 10_240 + secrets.randbelow(22_528)
+        if port in _given:
+            continue
+        _given.add(port)
+        with socket.socket(type=kind) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _get(url: str) -> bytes:

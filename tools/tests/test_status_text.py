@@ -8,32 +8,42 @@ from edge_agent.web import words
 from tools.status_text import LABELS, describe
 
 
+def status(**changes: object) -> dict[str, object]:
+    """One of an agent with which all is well, but for `changes`."""
+    well: dict[str, object] = {
+        "site": "s1", "edge": "e1", "office": None, "guard": {"alarms": 0}, "ports": [], "devices": [],
+        "store": {"state": "ok", "problem": "", "held_raw": 0, "events": 3}, "disk": {"state": "ok"},
+        "backlog": {"alarms": 0, "words": words.backlog(2, 0, 60_000, 10**9, None)},
+    }  # fmt: skip
+    return {**well, **changes}
+
+
 def test_backlog_disk_and_refused_rows_are_told() -> None:
+    office = {
+        "url": "https://office", "problem": "", "denied": "",
+        "refused": {"rows": 3, "first": {"pos": 7, "reason": "HTTP 422 rows[0].items: no\x1b[31m"}},
+    }  # fmt: skip
     text = describe(
-        {
-            "site": "s1", "edge": "e1", "store": {"state": "ok", "events": 5}, "ports": [], "devices": [],
-            "backlog": {"words": words.backlog(1_200, 4, 11_520_000, 10**9, 41)},
-            "disk": {"state": "full", "free_bytes": 1_048_576},
-            "office": {
-                "url": "https://office", "problem": "",
-                "refused": {"rows": 3, "first": {"pos": 7, "reason": "HTTP 422 rows[0].items: no\x1b[31m"}},
-            },
-        },
+        status(
+            office=office,
+            disk={"state": "full", "free_bytes": 1_048_576},
+            backlog={"alarms": 4, "words": words.backlog(1_200, 4, 11_520_000, 10**9, 41)},
+            store={"state": "stalled", "problem": "disk I/O error", "held_raw": 0, "events": 5},
+        ),
         "en",
-    )  # fmt: skip
+    )
     assert "1,204 events wait (4 of them alarms), oldest 3 h 12 min, disk holds 41 more days" in text
-    assert "DISK FULL, 1,048,576 bytes free" in text
-    assert "refuses 3 rows, kept and tried again daily: HTTP 422 rows[0].items: no?[31m" in text
+    told = [line for line in text.splitlines() if line.startswith("! ")]
+    assert told == [
+        "! The disk takes nothing: devices keep their events and send them when it does again (disk I/O error)",
+        "! The disk is full (1 MiB free): events stay with their devices until there is room",
+        "! The office does not take 3 rows: they are kept here and tried again daily (HTTP 422 rows[0].items: no?[31m)",
+    ]
 
 
 def test_what_to_look_at_and_the_battery_are_told_in_both_languages() -> None:
     device = {"id": 101, "name": "Tag 1", "online": True, "last_contact_ms": 1, "battery_mv": 3_400, "words": {}}
-    status = {
-        "site": "s1", "store": {"state": "ok", "problem": "", "held_raw": 0, "events": 3}, "disk": {"state": "ok"},
-        "office": None, "backlog": {"alarms": 0, "words": words.backlog(2, 0, 60_000, 10**9, None)},
-        "guard": {"alarms": 0}, "ports": [], "devices": [device],
-    }  # fmt: skip
-    english, chinese = describe(status, "en"), describe(status, "zh")
+    english, chinese = (describe(status(devices=[device]), language) for language in ("en", "zh"))
     assert "battery 3.40 V" in english
     assert "电池 3.40 V" in chinese
     assert english.isascii()
@@ -48,5 +58,8 @@ def test_every_label_has_the_same_blanks_in_both_languages() -> None:
         assert zh.count("{") == en.count("{"), name
 
 
-def test_an_agent_that_says_less_is_shown_as_well() -> None:
-    assert "DISK" not in describe({"backlog": {}, "office": None}, "en")
+def test_an_agent_that_says_less_is_shown_as_well_and_not_taken_for_a_healthy_one() -> None:
+    text = describe({"backlog": {}, "office": None}, "en")
+    assert "DISK" not in text
+    assert "can't be judged" in text
+    assert "can't be judged" not in describe(status(), "en")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +23,9 @@ from edge_agent.store.database import Database
 from edge_agent.tests.faults.cuts import ALL, NONE, SOME, Disk, records
 from edge_agent.tests.faults.nursery import Child, Nursery
 from edge_agent.tests.faults.rig import SEED, SOAK, Estate
-from edge_agent.tests.harness import OWN, free_udp_port, until
+from edge_agent.tests.harness import OWN, until
 from tools.office.store.sqlite import SqliteStore
+from tools.simulate.processes import free_port
 
 pytestmark = pytest.mark.soak
 
@@ -37,7 +39,7 @@ class Recorded(Estate):
 
     async def open(self) -> None:
         text = self.office_config.read_text()
-        port = free_udp_port()
+        port = free_port(socket.SOCK_DGRAM)
         self.office_config.write_text(text.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
         self.point_at(port)
         self.wires = await self.plugged()

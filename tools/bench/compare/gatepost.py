@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import sys
 import time
 from contextlib import ExitStack
@@ -12,10 +13,10 @@ from pathlib import Path
 import apsw
 
 from edge_agent.tests.device import Device, UdpWire
-from edge_agent.tests.harness import free_udp_port
 from tools.bench import office
 from tools.bench.compare.peer import Process
 from tools.bench.compare.script import DEVICES, Event
+from tools.simulate.processes import free_port
 
 RESEND_S = 1.0
 LOOK_S = 0.1
@@ -91,7 +92,7 @@ class Gatepost:
         self._office = ExitStack()
         self._site: list[Process] = []
         self._devices: dict[int, Sender] = {}
-        self._udp = free_udp_port()
+        self._udp = free_port(socket.SOCK_DGRAM)
         self._token = ""
         # The same in every run: an agent that goes on with a store knows its devices.
         self._keys = {n: hashlib.sha256(b"compare %d" % n).digest() for n in range(1, DEVICES + 2)}
@@ -112,7 +113,7 @@ class Gatepost:
             )
         )
         keys.chmod(0o600)
-        status = office.free_port()
+        status = free_port()
         path = self._folder / "edge.toml"
         path.write_text(
             f'[edge]\nsite = "{office.SITE}"\nid = "e1"\ndata_dir = "edge"\n[devices]\nfile = "devices.toml"\n'

@@ -11,7 +11,7 @@ from typing import Any
 from tools.bench import packages
 from tools.bench.compare.peer import Process
 from tools.bench.compare.script import DEVICES, Event
-from tools.bench.office import free_port
+from tools.simulate.processes import free_port
 
 PERSISTENT = (
     "allow_anonymous true\npersistence true\n"

@@ -12,7 +12,7 @@ from tools.bench import packages
 from tools.bench.compare.mqtt import text
 from tools.bench.compare.peer import START_S, Process, end_all
 from tools.bench.compare.script import DEVICES, Event
-from tools.bench.office import free_port
+from tools.simulate.processes import free_port
 
 IN_FLIGHT = 64
 NOBODY = "127.0.0.1:9"

@@ -12,7 +12,7 @@ from tools.bench import packages
 from tools.bench.compare.mqtt import text
 from tools.bench.compare.peer import Process, end_all
 from tools.bench.compare.script import DEVICES, Event
-from tools.bench.office import free_port
+from tools.simulate.processes import free_port
 
 TIMEOUT_S = 2.0
 

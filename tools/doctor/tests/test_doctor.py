@@ -22,6 +22,7 @@ from tools import cli, restore
 from tools.doctor import gather_machine, gather_site
 from tools.doctor.tests.answering import answering, to
 from tools.doctor.tests.asking import doctor, findings
+from tools.simulate.processes import free_port
 
 
 def leave(wire: PtyWire) -> None:
@@ -59,9 +60,7 @@ async def test_a_healthy_site_with_its_agent_at_work(tmp_path: Path) -> None:
 
 
 async def test_what_the_agent_says_itself(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     site = Site(tmp_path, office=to("http://127.0.0.1:9"))
     site.config_path.write_text(site.config_path.read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{port}"'))
     wire = PtyWire(site.link)

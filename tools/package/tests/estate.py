@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from edge_agent.tests.device import Device, PtyWire, UdpWire, Wire, sync
-from edge_agent.tests.harness import free_udp_port, until
+from edge_agent.tests.harness import until
 from edge_agent.tests.office import Office
 from gatelink import framing
 from tools.package.tests.machine import Machine
+from tools.simulate.processes import free_port
 
 UNLOCK_PTY, NUMBER_OF_PTY = 0x40045431, 0x80045430  # ioctls of Linux
 DATA = "/srv/disk/gatepost"  # data_dir lies elsewhere, as on a disk of its own
@@ -49,8 +50,8 @@ class Estate:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.devices = [Device(7, bytes([7]) * 32), Device(8, bytes([8]) * 32)]
-        self.udp = free_udp_port()
-        self.status = free_tcp_port()
+        self.udp = free_port(socket.SOCK_DGRAM)
+        self.status = free_port()
         self.office = Office()
         self.wires: list[Wire] = []
 
@@ -90,12 +91,6 @@ class Estate:
     async def tell(self, *command: str) -> str:
         """Runs a command in the machine, while devices and office go on."""
         return await asyncio.to_thread(self.machine.run, *command)
-
-
-def free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -18,8 +18,9 @@ from edge_agent.store.database import schema_steps
 from edge_agent.tests.device import sync
 from edge_agent.tests.harness import until
 from tools.package import build
-from tools.package.tests.estate import DATA, Estate, connected, free_tcp_port
+from tools.package.tests.estate import DATA, Estate, connected
 from tools.package.tests.machine import PYTHON, Machine, why_not
+from tools.simulate.processes import free_port
 
 UNIT = "gatepost-edge"
 STATE = "/var/lib/gatepost"
@@ -288,7 +289,7 @@ async def test_a_version_that_does_not_start_is_taken_back(
 async def test_an_office_goes_back_only_where_its_database_is_known(machine: Machine, whole: Estate) -> None:
     """Beside an edge, which goes on meanwhile, and on a machine of its own."""
     database, office = "/var/lib/gatepost-office/office.db", "gatepost-office"
-    port = free_tcp_port()
+    port = free_port()
     config = f'[office]\nlisten = "127.0.0.1:{port}"\ndata_dir = "/var/lib/gatepost-office"\n[[site]]\nid = "s1"\n'
     machine.write("/etc/gatepost/office.toml", config)
     machine.run("systemctl", "start", office)
